@@ -1,0 +1,1 @@
+"""HITL Bridge: between a prediction pipeline and the people who check it."""

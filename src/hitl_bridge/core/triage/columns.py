@@ -1,0 +1,51 @@
+"""The columns of checked predictions and of receipts, as DuckDB and Parquet types.
+
+`input_digest` and `content_digest` are keyed (HMAC-SHA256 with the workspace key, hex), because a bare hash of a short
+text can be looked up. No receipt holds an input.
+"""
+
+from __future__ import annotations
+
+PREDICTIONS: dict[str, str] = {
+    "item_id": "VARCHAR",
+    "input": "VARCHAR",  # canonical JSON
+    "output": "VARCHAR",  # canonical JSON
+    "scores": "VARCHAR",  # canonical JSON object, '{}' if only a confidence was given
+    "confidence": "DOUBLE",
+    "margin": "DOUBLE",  # best score − second best; NULL without scores
+    "entropy": "DOUBLE",  # of the scores, in nats; NULL without scores
+    "label": "VARCHAR",  # the predicted label where the task type has one, for rules
+    "model_version": "VARCHAR",
+    "scenario": "VARCHAR",
+    "attributes": "VARCHAR",  # canonical JSON
+    "predicted_at": "VARCHAR",
+    "input_digest": "VARCHAR",
+    "content_digest": "VARCHAR",  # of output, scores, confidence, scenario, attributes
+}
+
+RECEIPTS: dict[str, str] = {
+    "item_id": "VARCHAR",
+    "revision": "INTEGER",  # of the item: a changed input is a new revision
+    "model_version": "VARCHAR",
+    "policy_version": "VARCHAR",
+    "tier": "VARCHAR",  # what triage said, before draws
+    "risk": "DOUBLE",
+    "confidence": "DOUBLE",
+    "margin": "DOUBLE",
+    "entropy": "DOUBLE",
+    "rule": "INTEGER",  # 0-based index of the rule that decided; NULL = by risk
+    "rule_values": "VARCHAR",  # JSON list, one of true/false/null for each rule
+    "purpose": "VARCHAR",  # NULL = nobody sees it; review, audit or uniform
+    "split": "VARCHAR",  # train, calibration or holdout
+    "edge": "BOOLEAN",
+    "uniform_draw": "DOUBLE",  # in [0, 1); drawn if below the rate
+    "uniform_rate": "DOUBLE",
+    "audit_draw": "DOUBLE",
+    "audit_rate": "DOUBLE",
+    "holdout_draw": "DOUBLE",
+    "output": "VARCHAR",
+    "scenario": "VARCHAR",
+    "attributes": "VARCHAR",
+    "input_digest": "VARCHAR",
+    "content_digest": "VARCHAR",
+}

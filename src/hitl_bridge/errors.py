@@ -1,0 +1,103 @@
+"""Everything that can go wrong on purpose, in one tree.
+
+    BridgeError                      what happened, and what to do next
+    ├── UsageError            (2)    wrong use or configuration
+    │   ├── SettingsError            every mistake in hitl.yaml at once
+    │   └── UnknownName              an item, project, version or task type that does not exist
+    ├── OutsideUnavailable    (3)    an outside system is away: try again
+    │   ├── LabelingUnavailable      the labeling service does not answer, or answers 5xx
+    │   └── StoreUnavailable         the database can't be opened or is locked
+    └── RefusedForSafety      (4)    going on could lose or double something
+        ├── AccessRefused            401/403: the token is wrong, revoked or lacks rights
+        ├── RemoteGone               a project that was there is not
+        └── RepositoryRefused        wrong branch, merge under way, files in the way
+
+The number is the exit code of the command line. Bad *data* is never an exception: it is a `Problem`,
+returned beside the good rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class BridgeError(Exception):
+    """What happened (`message`) and what the reader can do about it (`remedy`)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(BridgeError):
+    """Wrong use or configuration."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsProblem:
+    """One mistake in `hitl.yaml`: the line it stands on (1-based, 0 if unknown), where, and what is wrong."""
+
+    line: int
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.where}: {self.what}"
+
+
+class SettingsError(UsageError):
+    """All the mistakes of a settings file, so that they are mended in one go."""
+
+    def __init__(self, path: str, problems: tuple[SettingsProblem, ...]) -> None:
+        self.path = path
+        self.problems = problems
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__(f"{path} has {count}:\n{listed}", remedy=f"Mend {path} and run the command again.")
+
+
+class UnknownName(UsageError):
+    """A name that nothing answers to."""
+
+    def __init__(self, kind: str, name: str, *, remedy: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        super().__init__(f"There is no {kind} {name!r} here.", remedy=remedy)
+
+
+class OutsideUnavailable(BridgeError):
+    """An outside system is away or broken; nothing was lost, the same command can be run again."""
+
+    exit_code = 3
+
+
+class LabelingUnavailable(OutsideUnavailable):
+    """The labeling service did not answer, or not with anything that can be believed."""
+
+
+class StoreUnavailable(OutsideUnavailable):
+    """The bridge's database can't be opened, or another process holds it."""
+
+
+class RefusedForSafety(BridgeError):
+    """Going on could lose, double or overwrite something: a person has to decide."""
+
+    exit_code = 4
+
+
+class AccessRefused(RefusedForSafety):
+    """The labeling service knows us not (401) or lets us not (403)."""
+
+
+class RemoteGone(RefusedForSafety):
+    """A project that the bridge knows is no longer there."""
+
+
+class RepositoryRefused(RefusedForSafety):
+    """The git repository is not in a state in which a dataset version can be committed."""
