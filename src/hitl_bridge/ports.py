@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from hitl_bridge.core.model import (
     JSON,
+    JSONObject,
     Annotation,
-    AnnotationId,
     BatchId,
     DatasetVersion,
     Decision,
@@ -27,6 +27,9 @@ from hitl_bridge.core.model import (
     TaskId,
     TaskState,
 )
+from hitl_bridge.core.page import TaskContent as TaskContent
+from hitl_bridge.core.sync import RemoteAnnotation as RemoteAnnotation
+from hitl_bridge.core.sync import RemoteTaskState as RemoteTaskState
 from hitl_bridge.core.triage.plan import TriagePlan
 
 if TYPE_CHECKING:
@@ -92,20 +95,6 @@ class PredictionChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskContent:
-    """All that a reviewer's page is made of. `fields` holds the input and the texts; `prefill` the predicted controls.
-
-    `prefill` is empty on a blind task. `candidates` are the labels offered first where there are many.
-    """
-
-    push_key: PushKey
-    fields: Mapping[str, JSON]
-    prefill: Mapping[str, Sequence[JSON]]
-    priority: float
-    candidates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class RemoteTask:
     push_key: PushKey
     task_id: TaskId
@@ -142,34 +131,6 @@ class ProjectPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteTaskState:
-    """A task with all the annotations it holds now; `annotations` of other kinds than answers included."""
-
-    push_key: PushKey
-    task_id: TaskId
-    created_at: str
-    updated_at: str
-    annotations: tuple[RemoteAnnotation, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteAnnotation:
-    """An annotation as the labeling service holds it. `controls` is the result by control name; `problem` says why the
-    result can't be believed (it does not fit the label config, or was mass-created from predictions)."""
-
-    annotation_id: AnnotationId
-    created_at: str
-    updated_at: str
-    completed_by: str
-    updated_by: str
-    was_cancelled: bool
-    controls: Mapping[str, Sequence[JSON]]
-    result: Sequence[JSON]
-    lead_time: float | None
-    problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ServiceStatus:
     url: str
     version: str
@@ -195,6 +156,10 @@ class LabelingService(Protocol):
         """Tasks changed at or after `cursor` (the service's own time), oldest change first; all tasks with answers if None."""
 
     def task_url(self, project: Project, task_id: TaskId) -> str: ...
+
+    @property
+    def requests_made(self) -> int:
+        """How many requests this object has sent so far."""
 
 
 # ------------------------------------------------------------------------------------------------ store
@@ -286,8 +251,8 @@ class StateStore(Protocol):
     def task_counts(self) -> Mapping[ProjectKey, int]:
         """Live tasks by project."""
 
-    def mark_unknown(self, keys: Sequence[PushKey]) -> None:
-        """Before a batch is sent: from now on its outcome is unclear until confirmed."""
+    def mark_unknown(self, keys: Sequence[PushKey], at: datetime) -> None:
+        """Before a batch is sent: from now on its outcome is unclear until confirmed. `at` becomes the tasks' `sent_at`."""
 
     def confirm(self, project_id: ProjectId, tasks: Sequence[RemoteTask], at: datetime) -> None:
         """The tasks are there: LIVE, and their items PUSHED."""
@@ -301,9 +266,7 @@ class StateStore(Protocol):
     def annotations_of(self, keys: Sequence[PushKey]) -> list[Annotation]:
         """The latest revision of each annotation on these tasks, tombstones included."""
 
-    def record_pull(
-        self, project_id: ProjectId, revisions: Sequence[Annotation], cursor: str | None, at: datetime
-    ) -> int:
+    def record_pull(self, project_id: ProjectId, revisions: Sequence[Annotation], cursor: str | None, at: datetime) -> int:
         """New revisions and the cursor that covers them, in one transaction; marks their items for `open_reviews`, moves
         PUSHED items with an answer to ANSWERED. Revisions already there are skipped; returns how many were new."""
 
@@ -392,6 +355,14 @@ class Pipeline(Protocol):
 
     def save(self, message: str, paths: Sequence[str]) -> str | None:
         """Commits these paths if they changed; returns the commit."""
+
+
+class Champions(Protocol):
+    """The model in use: a pointer in git, its files kept by the dataset store."""
+
+    def install_candidate(self, model_version: str, sign_off: JSONObject) -> str | None:
+        """Makes the candidate's files the champion's, writes the pointer with the sign-off and the files' digests, and
+        commits; returns the commit."""
 
 
 class Notifier(Protocol):

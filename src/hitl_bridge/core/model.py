@@ -10,7 +10,7 @@ from typing import NewType, TypeAlias
 
 # JSON as it comes from outside. Deliberately closed: no `Any` crosses a port.
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-JSONObject: TypeAlias = "Mapping[str, JSON]"
+JSONObject: TypeAlias = Mapping[str, "JSON"]
 
 ItemId = NewType("ItemId", str)
 BatchId = NewType("BatchId", str)
@@ -188,6 +188,7 @@ class ReviewTask:
     project_id: ProjectId | None = None
     task_id: TaskId | None = None
     task_created_at: str | None = None
+    sent_at: datetime | None = None
 
 
 class AnnotationState(StrEnum):

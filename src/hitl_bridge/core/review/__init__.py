@@ -1,0 +1,1 @@
+"""From answers to a decision: consensus, and what follows from it."""

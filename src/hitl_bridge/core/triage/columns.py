@@ -21,6 +21,7 @@ PREDICTIONS: dict[str, str] = {
     "predicted_at": "VARCHAR",
     "input_digest": "VARCHAR",
     "content_digest": "VARCHAR",  # of output, scores, confidence, scenario, attributes
+    "row": "BIGINT",  # 1-based in the file it came from, so that a conflict found later can be named
 }
 
 RECEIPTS: dict[str, str] = {
@@ -38,6 +39,7 @@ RECEIPTS: dict[str, str] = {
     "purpose": "VARCHAR",  # NULL = nobody sees it; review, audit or uniform
     "split": "VARCHAR",  # train, calibration or holdout
     "edge": "BOOLEAN",
+    "pool": "VARCHAR",  # the first reviewer pool whose condition holds; NULL if none does
     "uniform_draw": "DOUBLE",  # in [0, 1); drawn if below the rate
     "uniform_rate": "DOUBLE",
     "audit_draw": "DOUBLE",

@@ -1,0 +1,49 @@
+# One command sets everything up; every other target calls it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements/dev.lock
+DEMO   ?= .demo/support-inbox
+
+.PHONY: help setup demo demo-images test test-fast check format lock clean
+
+help:            ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.complete  ## Install everything into .venv from the lock file.
+
+$(VENV)/.complete: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "HITL Bridge needs Python 3.11 or newer; name one with: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) (about 1.5 GB, a few minutes the first time) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup      ## The whole loop on a real Label Studio, with simulated reviewers.
+	@$(BIN)/hitl-bridge demo $(DEMO)
+
+demo-images: setup  ## The same on handwritten digits.
+	@$(BIN)/hitl-bridge demo --images .demo/digits
+
+test: setup      ## Every test, on SQLite, PostgreSQL, DVC, git, a real Label Studio and a real browser.
+	@$(BIN)/python -m pytest
+
+test-fast: setup ## Tests that need neither a Label Studio nor a browser.
+	@$(BIN)/python -m pytest -m "not live and not browser"
+
+check: setup     ## Style, types, and which way imports point.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup    ## Put the code into its usual form.
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: setup      ## Pin anew what pyproject.toml allows (needs uv).
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o $(LOCK)
+
+clean:           ## Remove what the targets above made.
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,170 @@
+"""Runs the `dvc` command in a workspace, one committer at a time.
+
+The command rather than `dvc.repo`: its exit codes are a contract, its Python API only reads, and its repository object is not
+safe between threads. DVC's own locks hold for single commands; ours spans the whole commit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hitl_bridge.adapters.clock import SystemClock
+from hitl_bridge.adapters.git import child_environment, without_credentials
+from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
+
+TAIL_LINES = 15
+_PAUSE = 0.1  # seconds between two tries for a lock
+_GUARD_PATIENCE = 3.0  # seconds; DVC holds its guard for milliseconds
+
+
+class DvcFailed(OutsideUnavailable):
+    """A `dvc` command failed; `tail` holds its last lines."""
+
+    def __init__(self, command: str, code: int, tail: tuple[str, ...]) -> None:
+        self.command = command
+        self.code = code
+        self.tail = tail
+        super().__init__(
+            f"`dvc {command}` failed (exit code {code}): {' '.join(tail[-4:])}",
+            remedy="Nothing was committed. Mend what DVC names and run the same command again.",
+        )
+
+
+def find_dvc() -> Path:
+    """The `dvc` of this Python environment, else the one on the PATH."""
+    beside = Path(sys.executable).parent / "dvc"
+    found = str(beside) if beside.exists() else shutil.which("dvc")
+    if found is None:
+        raise RepositoryRefused("dvc is not installed.", remedy="Install it with `pip install dvc` and try again.")
+    return Path(found)
+
+
+def check_dvc(root: Path) -> None:
+    """Raises RepositoryRefused where there is no dvc, or no DVC workspace."""
+    find_dvc()
+    if not (root / ".dvc").is_dir():
+        raise RepositoryRefused(f"{root} is no DVC workspace.", remedy="Run `dvc init` there, or `hitl-bridge init`.")
+
+
+@dataclass(frozen=True, slots=True)
+class DvcCommand:
+    """`dvc` in the workspace `root`, under the lock whose file descriptor is `lock`.
+
+    Each child inherits the descriptor: were we killed, the lock would hold for as long as a child still works.
+    """
+
+    root: Path
+    lock: int
+
+    def run(self, *arguments: str) -> None:
+        """Raises DvcFailed."""
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        code = self.stream(arguments, tail.append)
+        if code:
+            raise DvcFailed(arguments[0], code, tuple(tail))
+
+    def stream(self, arguments: tuple[str, ...], each_line: Callable[[str], None]) -> int:
+        """Runs to the end, handing on each line as it comes (standard output and error together); returns the exit code."""
+        process = subprocess.Popen(
+            [str(find_dvc()), *arguments],
+            cwd=self.root,
+            env=_environment(self.root),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(self.lock,),
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        try:
+            for line in process.stdout or ():
+                if line.strip():
+                    each_line(without_credentials(line.rstrip()))
+            return process.wait()
+        finally:
+            _end(process)
+
+
+@contextmanager
+def locked_dvc(root: Path, name: str, patience: float) -> Iterator[DvcCommand]:
+    """Holds `.hitl/<name>.lock`; raises OutsideUnavailable where another holds it for more than `patience` seconds."""
+    state = root / ".hitl"
+    state.mkdir(exist_ok=True)
+    with (state / f"{name}.lock").open("a") as lock:
+        if not _flock(lock.fileno(), patience):
+            raise OutsideUnavailable(
+                f"Another {name} is running in {root}.", remedy="Run the command again when it has finished."
+            )
+        _set_torn_rwlock_aside(root)
+        yield DvcCommand(root, lock.fileno())
+
+
+def _flock(descriptor: int, patience: float) -> bool:
+    clock = SystemClock()
+    for _ in range(int(patience / _PAUSE) + 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            clock.sleep(_PAUSE)
+        else:
+            return True
+    return False
+
+
+def _set_torn_rwlock_aside(root: Path) -> None:
+    """DVC rewrites `.dvc/tmp/rwlock` in place; killed in between, every later command fails on its broken JSON.
+
+    We look at it under the guard that DVC itself takes for rewriting (`rwlock.lock`), so that what is broken then stays so.
+    """
+    rwlock = root / ".dvc" / "tmp" / "rwlock"
+    if not rwlock.exists():
+        return
+    with rwlock.with_suffix(".lock").open("a") as guard:
+        if _flock(guard.fileno(), _GUARD_PATIENCE) and rwlock.exists() and not _is_json(rwlock):
+            rwlock.replace(rwlock.with_suffix(".torn"))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return True
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """Stages say `python -m hitl_bridge.stages.…`: that must be this environment's Python.
+
+    DVC's index of files is shared by all repositories of a machine unless it is told otherwise (`DVC_SITE_CACHE_DIR`).
+    """
+    inherited = child_environment()
+    return inherited | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]),
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str((root / ".hitl" / "dvc-site").absolute()),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Where we leave before the child has ended (Ctrl-C, an error in the caller's callback), its whole group goes too."""
+    if process.stdout is not None:
+        process.stdout.close()
+    if process.poll() is None:
+        os.killpg(process.pid, 15)
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()

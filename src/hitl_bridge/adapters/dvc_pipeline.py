@@ -1,0 +1,115 @@
+"""The workspace's `dvc repro`: run, listened to, and its results committed."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from hitl_bridge.adapters.dvc_command import TAIL_LINES, check_dvc, locked_dvc
+from hitl_bridge.adapters.dvc_files import default_remote
+from hitl_bridge.adapters.git import GitRepository, check_inside
+from hitl_bridge.errors import BridgeError
+
+
+class PipelineFailed(BridgeError):
+    """A stage of `dvc repro` failed; `tail` holds the last lines it said."""
+
+    def __init__(self, stage: str, tail: tuple[str, ...]) -> None:
+        self.stage = stage
+        self.tail = tail
+        what = f"Stage {stage!r} of the pipeline failed" if stage else "`dvc repro` failed"
+        super().__init__(
+            f"{what}: {' '.join(tail[-3:])}",
+            remedy="Mend the cause and run it again; stages that finished are not run twice.",
+        )
+
+
+class DvcPipeline:
+    """Port `Pipeline`: the stages of `pipeline_file`, run by `dvc repro`, committed on `branch`."""
+
+    def __init__(
+        self,
+        root: Path,
+        branch: str,
+        pipeline_file: str = "dvc.yaml",
+        *,
+        progress: Callable[[str], None] | None = None,
+        patience: float = 15.0,
+    ) -> None:
+        """`progress` gets each line that DVC and the stages say, as it comes."""
+        check_inside(root, pipeline_file)
+        self._root = root
+        self._git = GitRepository(root, branch)
+        self._pipeline_file = pipeline_file
+        self._progress = progress or _ignore
+        self._patience = patience
+
+    def repro(self, *, force: bool = False) -> bool:
+        """Runs what is out of date; whether anything ran. Raises PipelineFailed, OutsideUnavailable, RepositoryRefused."""
+        with locked_dvc(self._root, "repro", self._patience) as dvc:
+            self._check()
+            lock = (self._root / self._pipeline_file).with_suffix(".lock")
+            _remove_if_empty(lock)
+            before = lock.read_bytes() if lock.exists() else b""
+            heard = _Heard(self._progress)
+            code = dvc.stream(("repro", *(("--force",) if force else ()), self._pipeline_file), heard)
+            if code:
+                raise PipelineFailed(heard.stage if heard.failed else "", tuple(heard.tail))
+            return heard.stage != "" or before != (lock.read_bytes() if lock.exists() else b"")
+
+    def save(self, message: str, paths: Sequence[str]) -> str | None:
+        """Commits these files and folders on the branch, as they lie there; returns the commit, None if nothing changed."""
+        with locked_dvc(self._root, "commit", self._patience):
+            self._check()
+            return self._git.commit_if_changed(paths, f"{message.strip()}\n")
+
+    def track(self, path: str) -> tuple[str, ...]:
+        """Tracks `path` with DVC, on the default remote too if there is one; returns what is to be saved in git: its
+        `.dvc` file first, and the `.gitignore` that keeps the data itself out of git."""
+        check_inside(self._root, path)
+        pointer = f"{path.rstrip('/')}.dvc"
+        ignore = str(PurePosixPath(pointer).with_name(".gitignore"))
+        with locked_dvc(self._root, "commit", self._patience) as dvc:
+            self._check()
+            dvc.run("add", "--quiet", path)
+            if default_remote(self._root) is not None:
+                dvc.run("push", "--quiet", pointer)
+        return (pointer, ignore) if (self._root / ignore).is_file() else (pointer,)
+
+    def committer(self) -> str:
+        """Whose commits these are: `Name <address>` as git is configured. Raises RepositoryRefused if it is not."""
+        return self._git.committer()
+
+    def _check(self) -> None:
+        self._git.check()
+        check_dvc(self._root)
+
+
+class _Heard:
+    """Listens to `dvc repro`: which stage runs, whether it failed, and the last lines."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.stage = ""
+        self.failed = False
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._progress = progress
+
+    def __call__(self, line: str) -> None:
+        self.tail.append(line)
+        if running := re.match(r"Running stage '([^']+)'", line):
+            self.stage = running[1]
+        elif failed := re.match(r"ERROR: failed to reproduce '([^']+)'", line):
+            self.stage, self.failed = failed[1], True
+        self._progress(line)
+
+
+def _ignore(line: str) -> None:
+    """Nobody listens."""
+
+
+def _remove_if_empty(lock: Path) -> None:
+    """A crash can leave `dvc.lock` empty, on which DVC fails; without it, it runs the stages again."""
+    if lock.exists() and not lock.read_bytes().strip():
+        lock.unlink()

@@ -1,0 +1,62 @@
+"""Brings a database to the schema of `tables.py`. Runs when a store is opened; an up-to-date database costs one query.
+
+All of it is one transaction on both databases: a process that dies half-way leaves the schema as it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from hitl_bridge.adapters.sql.engine import place, reading, writing
+from hitl_bridge.errors import RefusedForSafety
+
+HEAD = "0001"
+"""The newest revision in `migrations/versions`; a test holds the two together. Kept here so that opening an up-to-date
+store need not load Alembic."""
+
+_OLDER: frozenset[str | None] = frozenset({None})
+"""Revisions that this version can bring up to HEAD; None is an empty database."""
+
+
+def bring_up_to_date(engine: Engine) -> bool:
+    """Whether anything had to be done. Raises RefusedForSafety for a database of a newer version."""
+    with reading(engine) as connection:
+        if _is_current(connection, engine):
+            return False
+    with writing(engine) as connection:
+        # Asked again under the lock: another process may have done it while this one waited.
+        if _is_current(connection, engine):
+            return False
+        _upgrade(connection)
+    return True
+
+
+def _is_current(connection: Connection, engine: Engine) -> bool:
+    revision = _revision(connection)
+    if revision != HEAD and revision not in _OLDER:
+        raise RefusedForSafety(
+            f"The store {place(engine)} has schema {revision}, which this version of hitl-bridge does not know.",
+            remedy="Use the newer version of hitl-bridge that wrote it.",
+        )
+    return revision == HEAD
+
+
+def _revision(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _upgrade(connection: Connection) -> None:
+    # Alembic takes a while to load and is needed once in a database's life.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

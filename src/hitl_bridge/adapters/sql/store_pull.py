@@ -1,0 +1,87 @@
+"""Pull: revisions of annotations, the cursor that covers them, and the mark on their items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, RowMapping, bindparam
+
+from hitl_bridge.adapters.sql.rows import annotation_of, annotation_row, moment_sort_key, task_of
+from hitl_bridge.adapters.sql.statements import chunks, insert_new_returning, insert_or_update, update_each
+from hitl_bridge.adapters.sql.tables import annotation_revisions, cursors, items, review_tasks
+from hitl_bridge.core.model import Annotation, AnnotationState, ItemState, ProjectId, PushKey, ReviewTask
+
+_WITHOUT_REVIEW = (ItemState.AUTO_APPROVED, ItemState.WITHDRAWN)
+
+
+def cursor(connection: Connection, project_id: ProjectId) -> str | None:
+    found = connection.execute(sa.select(cursors.c.position).where(cursors.c.project_id == project_id)).scalar()
+    return None if found is None else str(found)
+
+
+def tasks_by_key(connection: Connection, keys: Sequence[PushKey]) -> Mapping[PushKey, ReviewTask]:
+    found: list[ReviewTask] = []
+    for some in chunks(keys):
+        rows = connection.execute(sa.select(review_tasks).where(review_tasks.c.push_key.in_(some))).mappings()
+        found += [task_of(row) for row in rows]
+    return {task.push_key: task for task in found}
+
+
+def annotations_of(connection: Connection, keys: Sequence[PushKey]) -> list[Annotation]:
+    found: list[RowMapping] = []
+    for some in chunks(keys):
+        found += connection.execute(sa.select(annotation_revisions).where(annotation_revisions.c.push_key.in_(some))).mappings()
+    return latest_revisions(found)
+
+
+def latest_revisions(rows: Iterable[RowMapping]) -> list[Annotation]:
+    """Of each annotation the newest revision, oldest annotation first.
+
+    Newest by the labeling service's time, not by arrival: a pull that was held up may bring an old revision after a new
+    one. Two revisions of the same time (a deletion, a quarantine) go by arrival.
+    """
+    ordered = sorted(rows, key=lambda row: (moment_sort_key(row["updated_at"]), row["id"]))
+    newest = {(row["project_id"], row["annotation_id"], row["created_at"]): row for row in ordered}
+    return [annotation_of(row) for row in sorted(newest.values(), key=lambda row: int(row["id"]))]
+
+
+def record_pull(
+    connection: Connection, project_id: ProjectId, revisions: Sequence[Annotation], position: str | None, at: datetime
+) -> int:
+    rows = [{**annotation_row(revision), "recorded_at": at} for revision in revisions]
+    columns = (annotation_revisions.c.id, annotation_revisions.c.push_key, annotation_revisions.c.state)
+    new = insert_new_returning(connection, annotation_revisions, rows, columns)
+    _mark(connection, new)
+    _answered(connection, {row["push_key"] for row in new if row["state"] == AnnotationState.ANSWER})
+    insert_or_update(connection, cursors, {"project_id": project_id, "position": position, "at": at}, key=("project_id",))
+    return len(new)
+
+
+def _mark(connection: Connection, new: Sequence[RowMapping]) -> None:
+    newest: dict[str, int] = {}
+    for row in new:
+        newest[row["push_key"]] = max(row["id"], newest.get(row["push_key"], 0))
+    statement = (
+        sa.update(items)
+        .where(*_is_item_of_task(), items.c.state.not_in(_WITHOUT_REVIEW), review_tasks.c.push_key == bindparam("key"))
+        .where(sa.func.coalesce(items.c.needs_resolve, 0) < bindparam("mark", type_=sa.BigInteger))
+        .values(needs_resolve=bindparam("mark", type_=sa.BigInteger))
+    )
+    update_each(connection, statement, [{"key": key, "mark": mark} for key, mark in newest.items()])
+
+
+def _answered(connection: Connection, keys: Iterable[PushKey]) -> None:
+    statement = (
+        sa.update(items)
+        .where(*_is_item_of_task(), items.c.round == review_tasks.c.round, items.c.state == ItemState.PUSHED)
+        .where(review_tasks.c.push_key == bindparam("key"))
+        .values(state=ItemState.ANSWERED)
+    )
+    update_each(connection, statement, [{"key": key} for key in sorted(keys)])
+
+
+def _is_item_of_task() -> tuple[sa.ColumnElement[Any], ...]:
+    return (items.c.item_id == review_tasks.c.item_id, items.c.revision == review_tasks.c.revision)

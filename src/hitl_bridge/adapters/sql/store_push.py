@@ -1,0 +1,114 @@
+"""Push: the projects, the promise of each task, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, bindparam
+
+from hitl_bridge.adapters.sql.rows import project_key_of, project_of, project_row, task_of, task_row
+from hitl_bridge.adapters.sql.statements import chunks, insert_new, insert_or_update, record_events, update_each
+from hitl_bridge.adapters.sql.tables import items, projects, review_tasks
+from hitl_bridge.core.lifecycle import may_move
+from hitl_bridge.core.model import ItemState, Project, ProjectId, ProjectKey, PushKey, ReviewTask, TaskState
+from hitl_bridge.ports import Event, Refusal, RemoteTask
+
+_PROMISED = (TaskState.INTENDED, TaskState.UNKNOWN)
+_QUARANTINABLE = [state for state in ItemState if may_move(state, ItemState.QUARANTINED) and state != ItemState.QUARANTINED]
+
+
+def all_projects(connection: Connection) -> list[Project]:
+    ordered = sa.select(projects).order_by(projects.c.pool, projects.c.tier, projects.c.part)
+    return [project_of(row) for row in connection.execute(ordered).mappings()]
+
+
+def record_project(connection: Connection, project: Project) -> None:
+    insert_or_update(connection, projects, project_row(project), key=("pool", "tier", "part"))
+
+
+def intend(connection: Connection, tasks: Sequence[ReviewTask]) -> None:
+    insert_new(connection, review_tasks, [task_row(task) for task in tasks])
+
+
+def tasks_in(connection: Connection, states: Sequence[TaskState]) -> list[ReviewTask]:
+    wanted = sa.select(review_tasks).where(review_tasks.c.state.in_(states))
+    ordered = wanted.order_by(review_tasks.c.item_id, review_tasks.c.revision, review_tasks.c.round, review_tasks.c.seat)
+    return [task_of(row) for row in connection.execute(ordered).mappings()]
+
+
+def task_counts(connection: Connection) -> Mapping[ProjectKey, int]:
+    key = (review_tasks.c.pool, review_tasks.c.tier, review_tasks.c.part)
+    live = sa.select(*key, sa.func.count().label("tasks")).where(review_tasks.c.state == TaskState.LIVE).group_by(*key)
+    return {project_key_of(row): row["tasks"] for row in connection.execute(live).mappings()}
+
+
+def mark_unknown(connection: Connection, keys: Sequence[PushKey]) -> None:
+    statement = (
+        sa.update(review_tasks)
+        .where(review_tasks.c.push_key == bindparam("key"), review_tasks.c.state == TaskState.INTENDED)
+        .values(state=TaskState.UNKNOWN)
+    )
+    update_each(connection, statement, [{"key": key} for key in keys])
+
+
+def confirm(connection: Connection, project_id: ProjectId, tasks: Sequence[RemoteTask]) -> None:
+    """A task that was closed meanwhile (its item withdrawn) keeps that state, but where it is gets known."""
+    state = review_tasks.c.state
+    statement = (
+        sa.update(review_tasks)
+        .where(review_tasks.c.push_key == bindparam("key"), review_tasks.c.task_id.is_(None))
+        .where(state.in_((*_PROMISED, TaskState.CLOSED)))
+        .values(
+            state=sa.case((state == TaskState.CLOSED, state), else_=sa.literal(TaskState.LIVE, state.type)),
+            project_id=project_id,
+            task_id=bindparam("remote_id"),
+            task_created_at=bindparam("remote_created_at"),
+        )
+    )
+    there = [{"key": task.push_key, "remote_id": task.task_id, "remote_created_at": task.created_at} for task in tasks]
+    update_each(connection, statement, there)
+    _items_pushed(connection, [task.push_key for task in tasks])
+
+
+def _items_pushed(connection: Connection, keys: Sequence[PushKey]) -> None:
+    statement = (
+        sa.update(items)
+        .where(items.c.state == ItemState.QUEUED, items.c.item_id == review_tasks.c.item_id)
+        .where(items.c.revision == review_tasks.c.revision, items.c.round == review_tasks.c.round)
+        .where(review_tasks.c.state == TaskState.LIVE)
+        .values(state=ItemState.PUSHED)
+    )
+    for some in chunks(keys):
+        connection.execute(statement.where(review_tasks.c.push_key.in_(some)))
+
+
+def refuse(connection: Connection, refusals: Sequence[Refusal], at: datetime) -> None:
+    happened: list[Event] = []
+    for refusal in refusals:
+        happened += _refuse_one(connection, refusal, at)
+    record_events(connection, happened)
+
+
+def _refuse_one(connection: Connection, refusal: Refusal, at: datetime) -> list[Event]:
+    task = (
+        connection.execute(
+            sa.update(review_tasks)
+            .where(review_tasks.c.push_key == refusal.push_key, review_tasks.c.state.in_(_PROMISED))
+            .values(state=TaskState.REJECTED, state_reason=refusal.reason)
+            .returning(review_tasks)
+        )
+        .mappings()
+        .first()
+    )
+    if task is None:
+        return []
+    connection.execute(
+        sa.update(items)
+        .where(items.c.item_id == task["item_id"], items.c.revision == task["revision"], items.c.round == task["round"])
+        .where(items.c.state.in_(_QUARANTINABLE))
+        .values(state=ItemState.QUARANTINED, state_reason=refusal.reason)
+    )
+    detail = {"push_key": refusal.push_key, "revision": task["revision"], "round": task["round"], "reason": refusal.reason}
+    return [Event(at=at, action="refused", item_id=task["item_id"], detail=detail)]

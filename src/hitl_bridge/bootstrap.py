@@ -1,0 +1,208 @@
+"""The composition root: settings → a `Bridge` whose methods are the verbs. The one place where adapters meet services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from hitl_bridge.adapters.clock import SystemClock
+from hitl_bridge.adapters.workspace_lock import workspace_lock
+from hitl_bridge.core.model import JSON, ItemId
+from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.ports import Clock, Event, LabelingService, WorkspacePaths
+from hitl_bridge.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline
+    from hitl_bridge.adapters.receipts import ParquetReceipts
+    from hitl_bridge.adapters.sql.store import SqlStore
+    from hitl_bridge.services.commit import CommitResult
+    from hitl_bridge.services.cycle import CycleResult
+    from hitl_bridge.services.ingest import IngestResult
+    from hitl_bridge.services.insights import Status
+    from hitl_bridge.services.pull import PullResult
+    from hitl_bridge.services.push import Progress, PushPorts, PushResult
+    from hitl_bridge.services.resolve import ResolveResult
+    from hitl_bridge.services.retrain import PromoteResult, RetrainResult
+
+
+def open_bridge(root: Path | str, *, labeling: LabelingService | None = None, clock: Clock | None = None) -> Bridge:
+    """The bridge of the workspace at `root`.
+
+    Args:
+        labeling: takes the place of the Label Studio named in the settings (to try things out).
+        clock: takes the place of the system's clock.
+
+    Raises:
+        SettingsError: every mistake in `hitl.yaml`, each with its line.
+    """
+    from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
+
+    settings = load_settings(Path(root), rules=DuckDbRules())
+    return Bridge(settings, labeling=labeling, clock=clock or SystemClock())
+
+
+class Bridge(AbstractContextManager["Bridge"]):
+    """The verbs of a workspace. What a verb does not need is not opened: `status` works while Label Studio is away.
+
+    Verbs that change something hold the workspace's lock: a command run by hand and a daemon never interleave.
+    """
+
+    def __init__(self, settings: Settings, *, labeling: LabelingService | None, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._given_labeling = labeling
+
+    # ------------------------------------------------------------------------------------------ the verbs
+
+    def ingest(
+        self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None
+    ) -> IngestResult:
+        """Reads predictions from a file, or from standard input if `source` is `-`."""
+        from hitl_bridge.services.ingest import ingest
+
+        with self._alone():
+            return ingest(self._ingest_ports, self.policy, source, dry_run=dry_run, progress=progress)
+
+    def push(self, *, dry_run: bool = False, progress: Progress | None = None) -> PushResult:
+        """Creates the tasks that are due."""
+        from hitl_bridge.services.push import push
+
+        with self._alone():
+            return push(self._push_ports, self.policy, dry_run=dry_run, progress=progress)
+
+    def pull(self) -> PullResult:
+        """Brings back what changed."""
+        from hitl_bridge.services.pull import pull
+
+        with self._alone():
+            return pull(self.store, self.labeling, self.policy, self.clock)
+
+    def resolve(self, *, dry_run: bool = False) -> ResolveResult:
+        """Settles what changed."""
+        from hitl_bridge.services.resolve import resolve
+
+        with self._alone():
+            return resolve(self.store, self.policy, self.clock, dry_run=dry_run)
+
+    def commit(self, *, dry_run: bool = False) -> CommitResult:
+        """Commits what was decided."""
+        from hitl_bridge.services.commit import CommitPorts, commit
+
+        ports = CommitPorts(self.store, self.store.insights(), self.dataset, self.clock, self.settings.workspace_key)
+        with self._alone():
+            return commit(ports, self.settings.labels, dry_run=dry_run)
+
+    def sync(self) -> CycleResult:
+        """One cycle."""
+        from hitl_bridge.services.cycle import CycleResult
+
+        result = CycleResult(self.push(), self.pull(), self.resolve(), self.push(), self.commit())
+        self.store.record_events([Event(self.clock.now(), "cycle", detail={"did_something": result.did_something})])
+        return result
+
+    def status(self) -> Status:
+        """How things stand."""
+        from hitl_bridge.services.insights import status
+
+        return status(self.store, self.store.insights(), self.paths, self.clock)
+
+    def trace(self, item_id: str) -> Mapping[str, JSON]:
+        """An item's whole life."""
+        from hitl_bridge.services.insights import trace
+
+        return trace(self.store, self.store.insights(), self.receipts, self.paths, ItemId(item_id))
+
+    def retrain(self, *, force: bool = False, progress: Callable[[str], None] | None = None) -> RetrainResult:
+        """Runs the pipeline. `progress` is told each line that it prints."""
+        from hitl_bridge.services.retrain import retrain
+
+        with self._alone():
+            return retrain(self._pipeline(progress), self.paths, force=force)
+
+    def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
+        """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""
+        from hitl_bridge.adapters.champions import DvcChampions
+        from hitl_bridge.services.retrain import promote
+
+        pipeline = self._pipeline(None)
+        champions = DvcChampions(self.settings.root, pipeline.track, pipeline.save)
+        signer = by or pipeline.committer()
+        with self._alone():
+            return promote(champions, self.paths, self.clock, by=signer, reason=reason, override=override)
+
+    # ------------------------------------------------------------------------------------- what they need
+
+    @cached_property
+    def paths(self) -> WorkspacePaths:
+        return WorkspacePaths(self.settings.root)
+
+    @cached_property
+    def policy(self) -> ReviewPolicy:
+        return self.settings.policy
+
+    @cached_property
+    def store(self) -> SqlStore:
+        from hitl_bridge.adapters.sql.store import open_store
+
+        return open_store(self.settings.store_url, self.settings.root)
+
+    @cached_property
+    def receipts(self) -> ParquetReceipts:
+        from hitl_bridge.adapters.receipts import ParquetReceipts
+
+        return ParquetReceipts(self.paths.receipts)
+
+    @cached_property
+    def labeling(self) -> LabelingService:
+        if self._given_labeling is not None:
+            return self._given_labeling
+        from hitl_bridge.adapters.label_studio.client import open_client
+        from hitl_bridge.adapters.label_studio.gateway import LabelStudio
+
+        return LabelStudio(open_client(self.settings.label_studio_url, self.settings.token))
+
+    @cached_property
+    def dataset(self) -> DvcDatasetStore:
+        from hitl_bridge.adapters.dvc import DvcDatasetStore
+
+        return DvcDatasetStore(self.settings.root, self.settings.git_branch)
+
+    def label_config(self, tier: str) -> str:
+        """The label config of a tier: the workspace's template with labels and checklist filled in."""
+        from hitl_bridge.adapters.label_studio.label_configs import label_config
+
+        return label_config(self.paths.label_configs, self.policy, tier)
+
+    def _pipeline(self, progress: Callable[[str], None] | None) -> DvcPipeline:
+        from hitl_bridge.adapters.dvc import DvcPipeline
+
+        return DvcPipeline(self.settings.root, self.settings.git_branch, progress=progress)
+
+    @cached_property
+    def _push_ports(self) -> PushPorts:
+        from hitl_bridge.services.push import PushPorts
+
+        return PushPorts(self.store, self.labeling, self.label_config, self.clock, self.settings.workspace_key)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return workspace_lock(self.paths.state / "bridge.lock")
+
+    # --------------------------------------------------------------------------------------- open and close
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

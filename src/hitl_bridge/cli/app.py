@@ -1,0 +1,46 @@
+"""The program and its commands, in the order in which a person meets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hitl_bridge.cli import demo, labeling_server, loop, model, read, workspace
+
+app = typer.Typer(
+    name="hitl-bridge",
+    help="Between a prediction pipeline and the people who check it in Label Studio.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _everywhere(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", "-C", help="The workspace; else the first above here with a hitl.yaml.")
+    ] = None,
+) -> None:
+    context.obj = directory
+
+
+app.command()(workspace.init)
+app.command()(workspace.doctor)
+app.add_typer(labeling_server.app, name="label-studio")
+app.command()(loop.ingest)
+app.command()(loop.push)
+app.command()(loop.pull)
+app.command()(loop.resolve)
+app.command()(loop.commit)
+app.command()(loop.sync)
+app.command()(loop.daemon)
+app.command()(read.status)
+app.command()(read.trace)
+app.command()(model.retrain)
+app.command()(model.promote)
+app.command()(model.predict)
+app.command()(demo.demo)

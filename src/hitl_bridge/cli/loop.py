@@ -1,0 +1,162 @@
+"""The steps of the loop, one command each; `sync` is all of them, `daemon` repeats it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hitl_bridge.cli.options import DryRun, Json, open_workspace
+from hitl_bridge.cli.render import console, facts, grid, listed, print_json, progress
+
+_WITH_PROBLEMS = 1
+_SHOWN_PROBLEMS = 20
+
+
+def ingest(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="JSONL, CSV or Parquet; - reads JSONL from standard input.")],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Read predictions, give each a risk tier with its receipt, and queue those that people should see."""
+    with open_workspace(context) as bridge:
+        results = []
+        for file in files:
+            with progress(f"Reading {Path(file).name}", hidden=as_json) as advance:
+                results.append(bridge.ingest(file, dry_run=dry_run, progress=lambda done: advance(done, 0)))
+    if as_json:
+        print_json(results[0] if len(results) == 1 else results)
+    else:
+        for file, result in zip(files, results, strict=True):
+            facts(
+                f"{file}{' (dry run: nothing was written)' if dry_run else ''}",
+                {
+                    "read": f"{result.read:,}",
+                    "accepted": f"{result.accepted:,}",
+                    "duplicates": f"{result.duplicates:,}",
+                    "tiers": listed(result.tiers),
+                    "audits drawn": f"{result.audits:,}",
+                    "problems": f"{len(result.problems):,}",
+                },
+            )
+            if result.problems:
+                shown = [(each.row, each.reason) for each in result.problems[:_SHOWN_PROBLEMS]]
+                grid("Rows that were left out", ("row", "why"), shown)
+                console().print(f"All of them: {result.rejects_path}", markup=False)
+    if any(result.problems for result in results):
+        raise typer.Exit(_WITH_PROBLEMS)
+
+
+def push(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Create a pre-annotated task in Label Studio for every queued item."""
+    with open_workspace(context) as bridge, progress("Pushing tasks", hidden=as_json or dry_run) as advance:
+        result = bridge.push(dry_run=dry_run, progress=advance)
+    if as_json:
+        print_json(result)
+    else:
+        title = "Would push" if dry_run else "Pushed"
+        facts(
+            title,
+            {
+                "created": result.created,
+                "already there": result.already_there,
+                "rejected": result.rejected,
+                "pending (outcome unclear, looked up next time)": result.pending,
+                **{f"  {name}": count for name, count in result.projects.items()},
+            },
+        )
+    if result.rejected:
+        raise typer.Exit(_WITH_PROBLEMS)
+
+
+def pull(context: typer.Context, as_json: Json = False) -> None:
+    """Bring back the answers that changed since the last time."""
+    with open_workspace(context) as bridge:
+        result = bridge.pull()
+    if as_json:
+        print_json(result)
+    else:
+        facts(
+            "Pulled",
+            {
+                "new revisions": result.revisions,
+                "deleted answers": result.tombstones,
+                "in quarantine": result.quarantined,
+                "requests": result.requests,
+            },
+        )
+    if result.quarantined:
+        raise typer.Exit(_WITH_PROBLEMS)
+
+
+def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Settle items whose answers changed: decided, to an adjudicator, or still waiting."""
+    with open_workspace(context) as bridge:
+        result = bridge.resolve(dry_run=dry_run)
+    if as_json:
+        print_json(result)
+        return
+    facts(
+        "Would resolve" if dry_run else "Resolved",
+        {
+            "decisions": result.decisions,
+            "disputed (to an adjudicator)": result.disputed,
+            "escalated (to an adjudicator)": result.escalated,
+            "incomplete": result.incomplete,
+        },
+    )
+
+
+def commit(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Commit new decisions as a dataset version: Parquet, DVC, git, tag."""
+    with open_workspace(context) as bridge:
+        result = bridge.commit(dry_run=dry_run)
+    if as_json:
+        print_json(result)
+    elif result.version is None:
+        console().print("Nothing new to commit.")
+    else:
+        facts(
+            "Would commit" if dry_run else "Committed",
+            {
+                "version": result.version,
+                "tag": result.tag,
+                "git commit": result.git_commit,
+                "added": result.added,
+                "changed": result.changed,
+                "removed": result.removed,
+            },
+        )
+
+
+def sync(context: typer.Context, as_json: Json = False) -> None:
+    """One cycle: push, pull, resolve, push next rounds, commit."""
+    with open_workspace(context) as bridge:
+        result = bridge.sync()
+    if as_json:
+        print_json(result)
+        return
+    facts(
+        "One cycle",
+        {
+            "pushed": f"{result.push.created} new, {result.push.already_there} already there",
+            "pulled": f"{result.pull.revisions} revisions, {result.pull.tombstones} deletions",
+            "resolved": f"{result.resolve.decisions} decisions, {result.resolve.disputed} disputed, "
+            f"{result.resolve.escalated} escalated, {result.resolve.incomplete} incomplete",
+            "next rounds": result.next_rounds.created,
+            "committed": result.commit.tag or "nothing new",
+        },
+    )
+
+
+def daemon(
+    context: typer.Context,
+    every: Annotated[float, typer.Option(help="Seconds between two cycles.", min=1.0)] = 30.0,
+) -> None:
+    """Repeat the cycle until stopped (SIGTERM or Ctrl-C); goes on when Label Studio is away and comes back."""
+    from hitl_bridge.daemon import run
+
+    with open_workspace(context) as bridge:
+        run(bridge, every=every)

@@ -1,0 +1,77 @@
+"""What a reviewer sees of an item, as values: why it is here, what the model says, what was answered before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hitl_bridge.core.model import ADJUDICATION, JSON, Annotation, Item, PushKey
+from hitl_bridge.core.task_types import TaskType
+
+TOP = 5
+"""Labels offered first where there are many."""
+
+_BLIND = "No suggestion is shown here: please answer from scratch."
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContent:
+    """All that a reviewer's page is made of. `fields` holds the input and the texts; `prefill` the predicted controls.
+
+    `prefill` is empty on a blind task. `candidates` are the labels offered first where there are many.
+    """
+
+    push_key: PushKey
+    fields: Mapping[str, JSON]
+    prefill: Mapping[str, Sequence[JSON]]
+    priority: float
+    candidates: tuple[str, ...] = ()
+
+
+def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: TaskType) -> TaskContent:
+    """The page of `item`. `earlier` are the answers of the rounds before; only an adjudicator sees them."""
+    adjudicated = item.route.tier == ADJUDICATION
+    blind = item.route.blind
+    fields: dict[str, JSON] = {
+        kind.input_field: item.prediction.input[kind.input_field],
+        "why": item.route.reason if adjudicated else item.triage.reason,
+        "model_says": _BLIND if blind else _model_says(item, kind),
+        "scenario": item.prediction.scenario or "–",
+        "facts": _facts(item),
+        "prior": [],
+        "answers": _answers(earlier, kind) if adjudicated else [],
+    }
+    prefilled = {} if blind or adjudicated else kind.prefill(item.prediction.output)
+    return TaskContent(push_key, fields, prefilled, item.route.priority, () if blind else _candidates(item))
+
+
+def _model_says(item: Item, kind: TaskType) -> str:
+    return f"{kind.text(item.prediction.output)} ({_percent(item.prediction.confidence)} sure)"
+
+
+def _facts(item: Item) -> str:
+    """The prediction's typed attributes in one line: `amount 12000 · language en`."""
+    known = [f"{name} {value}" for name, value in sorted(item.prediction.attributes.items()) if value is not None]
+    return " · ".join(known) or "–"
+
+
+def _answers(earlier: Sequence[Annotation], kind: TaskType) -> list[JSON]:
+    """One row an earlier answer, without names: who said it must not weigh."""
+    return [
+        {
+            "Reviewer": f"Reviewer {chr(ord('A') + place % 26)}",
+            "Answer": kind.text(annotation.answer.output),
+            "Rationale": annotation.answer.rationale or "–",
+        }
+        for place, annotation in enumerate(each for each in earlier if each.answer is not None)
+        if annotation.answer is not None
+    ]
+
+
+def _candidates(item: Item) -> tuple[str, ...]:
+    ranked = sorted(item.prediction.scores.items(), key=lambda pair: (-pair[1], pair[0]))
+    return tuple(label for label, _ in ranked[:TOP])
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %"

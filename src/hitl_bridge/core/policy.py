@@ -1,0 +1,100 @@
+"""The whole review policy of a workspace, as one value: what the settings say, in the words that the services ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hitl_bridge.core.model import ADJUDICATION, Item, ProjectKey
+from hitl_bridge.core.review.consensus import ConsensusRule
+from hitl_bridge.core.review.settle import SettlePolicy
+from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.core.triage.plan import TriagePlan
+
+_TITLE_LENGTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPolicy:
+    """What is judged, how it is triaged, who reviews it, and when that is enough."""
+
+    kind: TaskType
+    labels: tuple[str, ...]
+    plan: TriagePlan
+    tiers: Mapping[str, Tier]
+    pools: Mapping[str, Pool]
+    audit_sla: timedelta
+    adjudication_sla: timedelta
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name; adjudication is one that every workspace has."""
+        return adjudication_tier(self.adjudication_sla) if name == ADJUDICATION else self.tiers[name]
+
+    def settling(self, item: Item) -> SettlePolicy:
+        """How the present round of `item` is settled.
+
+        Audits and uniform items are one blind look: the tier's second reviewer is for what the model doubts.
+        """
+        tier = self.tier(item.route.tier)
+        return SettlePolicy(
+            eligible=self._eligible(item.route.pool, item.route.tier),
+            needed=item.route.reviewers,
+            rule=ConsensusRule(tier.consensus),
+            adjudication_sla=self.adjudication_sla,
+        )
+
+    def _eligible(self, pool_name: str, tier: str) -> frozenset[str]:
+        """Who may decide; an empty set means everybody. Whoever adjudicates may also review."""
+        pool = self.pools.get(pool_name)
+        if pool is None or not pool.reviewers:
+            return frozenset()
+        if tier == ADJUDICATION and pool.adjudicators:
+            return frozenset(pool.adjudicators)
+        return frozenset(pool.reviewers) | frozenset(pool.adjudicators)
+
+
+def adjudication_tier(sla: timedelta) -> Tier:
+    """One expert's answer, with a rationale, settles."""
+    return Tier(
+        name=ADJUDICATION,
+        max_risk=1.0,
+        reviewers=1,
+        sla=sla,
+        consensus="single",
+        rationale_required=True,
+        checklist=(),
+        escalate_after=None,
+    )
+
+
+def project_title(key: ProjectKey, sla: timedelta) -> str:
+    """What a reviewer reads in the list of projects: what it is and how soon it is due; 3 to 50 characters."""
+    part = f" ({key.part})" if key.part > 1 else ""
+    tail = f" · {key.tier}{part} · due in {_span(sla)}"
+    return key.pool[: _TITLE_LENGTH - len(tail)].rstrip() + tail
+
+
+def _span(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    if hours < 1:
+        return f"{round(hours * 60)} min"
+    return f"{round(hours)} h" if hours <= 48 else f"{round(hours / 24)} d"
+
+
+def instructions(key: ProjectKey, tier: Tier, labels: tuple[str, ...]) -> str:
+    """The criteria of the tier as plain lines, shown before the first task. No value of the data is in it."""
+    lines = [
+        f"{key.pool}: {key.tier} review.",
+        "The model's answer is filled in. Read the item first, then keep the answer or change it.",
+        "Choose “None of these” if no label fits or the item can't be judged.",
+    ]
+    if tier.checklist:
+        lines.append("Check each of: " + "; ".join(tier.checklist) + ".")
+    if tier.rationale_required:
+        lines.append("Write down why: a sentence that a colleague would understand.")
+    if tier.reviewers > 1:
+        lines.append(f"{tier.reviewers} people answer each item independently; please don't compare notes.")
+    lines.append("Labels: " + ", ".join(labels) + ".")
+    return "\n".join(lines)

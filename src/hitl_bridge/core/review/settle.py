@@ -1,0 +1,145 @@
+"""What follows from the answers that an item has: a decision, a next round, or waiting.
+
+`settle` looks only at what is there now, so it gives the same result however often it is asked, and an answer that was
+edited or deleted after the decision changes or withdraws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from hitl_bridge.core.model import (
+    ADJUDICATION,
+    Agreement,
+    Annotation,
+    Answer,
+    Consensus,
+    Decision,
+    Item,
+    ItemState,
+    JSONObject,
+    Op,
+    Outcome,
+    Purpose,
+    Route,
+)
+from hitl_bridge.core.review.consensus import ConsensusRule, Same, deciding_answers, judge
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePolicy:
+    """How answers to an item are settled: those who may decide, how many are due, by which rule; and for a dispute, who
+    adjudicates within what time."""
+
+    eligible: Collection[str]
+    needed: int
+    rule: ConsensusRule
+    adjudication_sla: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The outcome of settling: `agreement`, the item's new state, and a decision or the item as queued for its next round.
+
+    `escalated` marks a next round that is due by rule (an audit that overturned the model), not by dispute.
+    """
+
+    agreement: Agreement
+    state: ItemState
+    decision: Decision | None = None
+    next_round: Item | None = None
+    escalated: bool = False
+    reason: str = ""
+
+
+def settle(item: Item, annotations: tuple[Annotation, ...], standing: Decision | None, policy: SettlePolicy,
+           same: Same, now: datetime) -> Settled:  # fmt: skip
+    """Settles `item` by the answers of its present round.
+
+    Args:
+        annotations: the current revision of each annotation of the round.
+        standing: the decision that holds now, if any.
+        same: whether two outputs say the same, by value.
+    """
+    answers = deciding_answers(annotations, policy.eligible)
+    consensus = judge(answers, policy.rule, policy.needed, same)
+    if consensus.agreement is Agreement.AGREED and not _overturns_audit(item, consensus, same):
+        return _decided(item, consensus, standing, same, now)
+    withdrawal = _withdrawal(standing, now)
+    if consensus.agreement is Agreement.INCOMPLETE or item.route.tier == ADJUDICATION:
+        state = ItemState.ANSWERED if answers else ItemState.PUSHED
+        return Settled(consensus.agreement, state, withdrawal, reason=consensus.reason)
+    escalated = consensus.agreement is Agreement.AGREED
+    reason = "an audit disagrees with the model" if escalated else consensus.reason
+    next_round = _for_adjudication(item, now + policy.adjudication_sla, escalated=escalated)
+    return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason)
+
+
+def _overturns_audit(item: Item, consensus: Consensus, same: Same) -> bool:
+    """An audit that says the model was wrong counts only after an adjudicator has agreed: auditors err too."""
+    if item.triage.purpose is not Purpose.AUDIT or item.route.tier == ADJUDICATION or consensus.answer is None:
+        return False
+    return not same(consensus.answer.output, item.prediction.output)
+
+
+def _decided(item: Item, consensus: Consensus, standing: Decision | None, same: Same, now: datetime) -> Settled:
+    answer = consensus.answer
+    assert answer is not None  # noqa: S101  (AGREED always carries one)
+    holds = standing is not None and standing.op is not Op.REMOVE
+    fresh = Decision(
+        item_id=item.item_id,
+        revision=item.revision,
+        seq=standing.seq + 1 if standing else 0,
+        op=Op.CHANGE if holds else Op.ADD,
+        outcome=outcome(answer, item.prediction.output, same),
+        output=answer.output,
+        rationale=answer.rationale,
+        reviewers=tuple(annotation.reviewer for annotation in consensus.behind),
+        annotations=tuple(annotation.key for annotation in consensus.behind),
+        agreement=consensus.share,
+        round=item.round,
+        decided_at=now,
+    )
+    if standing is not None and holds and _says_the_same(fresh, standing, same):
+        state = item.state if item.state in (ItemState.DECIDED, ItemState.COMMITTED) else ItemState.DECIDED
+        return Settled(Agreement.AGREED, state, reason=consensus.reason)
+    return Settled(Agreement.AGREED, ItemState.DECIDED, fresh, reason=consensus.reason)
+
+
+def outcome(answer: Answer, predicted: JSONObject, same: Same) -> Outcome:
+    """Compared with the prediction that was sent, by value: what a page calls 'changed' is not to be trusted."""
+    if answer.rejects:
+        return Outcome.REJECTED
+    return Outcome.ACCEPTED if same(answer.output, predicted) else Outcome.CORRECTED
+
+
+def _says_the_same(fresh: Decision, standing: Decision, same: Same) -> bool:
+    return (
+        fresh.outcome is standing.outcome
+        and same(fresh.output, standing.output)
+        and fresh.rationale == standing.rationale
+        and set(fresh.reviewers) == set(standing.reviewers)
+    )
+
+
+def _withdrawal(standing: Decision | None, now: datetime) -> Decision | None:
+    """Takes back a decision whose answers no longer support it."""
+    if standing is None or standing.op is Op.REMOVE:
+        return None
+    return replace(standing, seq=standing.seq + 1, op=Op.REMOVE, output=None, rationale="", decided_at=now)
+
+
+def _for_adjudication(item: Item, due_at: datetime, *, escalated: bool) -> Item:
+    why = "A check of this item disagrees with the model." if escalated else "Reviewers disagree on this item."
+    route = Route(
+        pool=item.route.pool,
+        tier=ADJUDICATION,
+        reviewers=1,
+        due_at=due_at,
+        priority=item.route.priority,
+        blind=False,
+        reason=f"{why} Please settle it, seeing all the answers.",
+    )
+    return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)

@@ -1,0 +1,85 @@
+"""Item × tier × expertise → route: who reviews it, how many answers it needs, by when, and in what order it is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+
+from hitl_bridge.core.model import Purpose, Route, Triage
+
+ConsensusName: TypeAlias = Literal["single", "majority", "unanimous"]
+
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_HOURS = 1_000_000
+"""Hours that the scale of priorities spans (114 years), so that every priority lies in [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What happens to a prediction of this risk. `sla` is counted from when the prediction was received."""
+
+    name: str
+    max_risk: float
+    reviewers: int = 1
+    sla: timedelta = timedelta(hours=24)
+    consensus: ConsensusName = "single"
+    rationale_required: bool = False
+    checklist: tuple[str, ...] = ()
+    escalate_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Who can judge what. `when` is a SQL expression over the prediction's fields; a pool without one takes the rest."""
+
+    name: str
+    when: str | None = None
+    reviewers: tuple[str, ...] = ()
+    adjudicators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlindOrder:
+    """The deadline of blind items, and a keyed number in [0, 1) that takes the place of the risk in their priority."""
+
+    sla: timedelta
+    mix: float
+
+
+def choose_route(triage: Triage, pool: Pool, tier: Tier, received_at: datetime, blind: BlindOrder) -> Route:
+    """Where an item goes.
+
+    Args:
+        tier: the tier that a person works in: the item's own, or for blind items the first review tier.
+        blind: how a blind item hides among the ordinary ones; unused for the others. One look at it is enough: the
+            tier's second reviewer is for what the model doubts.
+    """
+    is_blind = triage.purpose in (Purpose.AUDIT, Purpose.UNIFORM)
+    due_at = received_at + (blind.sla if is_blind else tier.sla)
+    # A blind item is served as if it were due with the ordinary items of its project, or the last ones would be known.
+    served_by = received_at + tier.sla
+    risk, by_rule = (blind.mix, False) if is_blind else (triage.risk, triage.rule is not None)
+    reviewers = 1 if is_blind else tier.reviewers
+    return Route(
+        pool=pool.name,
+        tier=tier.name,
+        reviewers=reviewers,
+        due_at=due_at,
+        priority=priority(served_by, risk, by_rule=by_rule),
+        blind=is_blind,
+        reason=f"{pool.name}, {tier.name} review, {_answers(reviewers)}, due {due_at:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+def priority(due_at: datetime, risk: float, *, by_rule: bool) -> float:
+    """The place in the order of serving, in [0, 1]; the lowest is served first.
+
+    The hour of the deadline decides; within it items of a rule come first, then those of higher risk.
+    """
+    hours = (due_at - _EPOCH).total_seconds() / 3600
+    return min(1.0, max(0.0, (hours + (0.0 if by_rule else 0.5) + 0.5 * (1.0 - risk)) / _HOURS))
+
+
+def _answers(reviewers: int) -> str:
+    return "one answer" if reviewers == 1 else f"{reviewers} independent answers"

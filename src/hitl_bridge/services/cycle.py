@@ -1,0 +1,32 @@
+"""One pass of push → pull → resolve → push → commit: what the daemon repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hitl_bridge.services.commit import CommitResult
+from hitl_bridge.services.pull import PullResult
+from hitl_bridge.services.push import PushResult
+from hitl_bridge.services.resolve import ResolveResult
+
+
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """What each step of a cycle did. The second push carries the next rounds that resolving opened."""
+
+    push: PushResult
+    pull: PullResult
+    resolve: ResolveResult
+    next_rounds: PushResult
+    commit: CommitResult
+
+    @property
+    def did_something(self) -> bool:
+        return bool(
+            self.push.created
+            or self.pull.revisions
+            or self.pull.tombstones
+            or self.resolve.decisions
+            or self.next_rounds.created
+            or self.commit.version
+        )

@@ -1,0 +1,88 @@
+"""The one read model: how things stand, and one item's whole life. Every face shows these, none asks the store itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hitl_bridge.core.model import JSON, ItemId
+from hitl_bridge.errors import UnknownName
+from hitl_bridge.ports import Clock, Insights, Receipts, StateStore, WorkspacePaths
+from hitl_bridge.services.retrain import read_json
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a workspace stands. Keys of `items` are item states, of `decisions` outcomes."""
+
+    items: Mapping[str, int]
+    tiers: Mapping[str, int]
+    decisions: Mapping[str, int]
+    audits: Mapping[str, int]
+    projects: Sequence[Mapping[str, JSON]]
+    overdue: int
+    problems: Sequence[Mapping[str, JSON]]
+    last_cycle: str | None
+    champion: str | None
+    candidate: Mapping[str, JSON]
+    dataset_version: str | None
+
+
+def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock) -> Status:
+    """Reads how things stand now; asks nobody outside."""
+    versions = store.dataset_versions()
+    last = insights.last_event("cycle")
+    return Status(
+        items=insights.item_counts(),
+        tiers=insights.tier_counts(),
+        decisions=insights.decision_counts(),
+        audits=insights.audit_counts(),
+        projects=insights.project_counts(),
+        overdue=len(insights.overdue(clock.now())),
+        problems=insights.problems(),
+        last_cycle=last.at.isoformat(timespec="seconds") if last else None,
+        champion=_text(read_json(paths.champion).get("model_version")),
+        candidate=_verdict(paths),
+        dataset_version=versions[-1].version if versions else None,
+    )
+
+
+def trace(
+    store: StateStore, insights: Insights, receipts: Receipts, paths: WorkspacePaths, item_id: ItemId
+) -> Mapping[str, JSON]:
+    """An item's whole life: receipts, route, tasks, every annotation revision, decisions, versions, models trained on it.
+
+    Raises UnknownName for an item that has neither a receipt nor a row.
+    """
+    life = dict(insights.life_of(item_id))
+    found = receipts.of_item(store.receipt_files(), item_id)
+    if not life and not found:
+        raise UnknownName("item", item_id, remedy="Item ids are those of the predictions file; `status` shows what is here.")
+    versions = life.get("versions") or []
+    return {
+        "item_id": item_id,
+        "receipts": found,
+        **{name: life.get(name, []) for name in ("revisions", "tasks", "annotations", "decisions", "versions", "events")},
+        "models": _models_trained_on(versions, paths) if isinstance(versions, list) else [],
+    }
+
+
+def _models_trained_on(versions: Sequence[JSON], paths: WorkspacePaths) -> list[JSON]:
+    """The candidate and the champion, where a version that holds the item was in their training data."""
+    found: list[JSON] = []
+    for role in ("candidate", "champion"):
+        card = read_json(paths.root / "models" / role / "model.json")
+        trained_on = card.get("trained_on")
+        used = trained_on.get("versions") if isinstance(trained_on, Mapping) else None
+        if isinstance(used, list) and any(version in used for version in versions):
+            found.append({"role": role, "model_version": card.get("model_version")})
+    return found
+
+
+def _verdict(paths: WorkspacePaths) -> Mapping[str, JSON]:
+    """The gate's last word on the candidate."""
+    return read_json(paths.root / "reports" / "verdict.json")
+
+
+def _text(value: JSON) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,30 @@
+"""`hitl.yaml` and the environment as one frozen tree; the only reader of the environment.
+
+durations · document   text → values with their lines
+schema · checks        what a value may be · what values say about one another
+complaints             pydantic's findings in the words of the file
+environment · tree     tokens, keys, directories · the tree itself
+load                   all of it together
+"""
+
+from __future__ import annotations
+
+from hitl_bridge.settings.durations import duration_text, parse_duration
+from hitl_bridge.settings.environment import KEY_BYTES, cache_dir, key_file, key_source, token_file
+from hitl_bridge.settings.load import check_settings, load_settings
+from hitl_bridge.settings.tree import PIPELINE_APART, Secret, Settings
+
+__all__ = [
+    "KEY_BYTES",
+    "PIPELINE_APART",
+    "Secret",
+    "Settings",
+    "cache_dir",
+    "check_settings",
+    "duration_text",
+    "key_file",
+    "key_source",
+    "load_settings",
+    "parse_duration",
+    "token_file",
+]

@@ -1,0 +1,197 @@
+"""What the settings say about one another: tiers that rise, rules that name a tier, pools that leave nobody out.
+
+These look at the file's raw values, so that they speak even where some other part of the file is broken.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
+
+from hitl_bridge.errors import SettingsProblem
+from hitl_bridge.ports import RuleChecker
+from hitl_bridge.settings.document import Document, Path
+from hitl_bridge.settings.schema import unknown_word
+
+AUTO = "auto"
+"""The tier of this name needs no person."""
+
+_FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after")
+
+Complaint: TypeAlias = "tuple[Path, str]"
+Check: TypeAlias = "Callable[[dict[str, object]], Iterator[Complaint]]"
+
+
+def cross_problems(document: Document) -> list[SettingsProblem]:
+    """Every contradiction between parts of the file."""
+    return [document.problem(path, what) for check in _CHECKS for path, what in check(document.values)]
+
+
+def expression_problems(document: Document, rules: RuleChecker) -> list[SettingsProblem]:
+    """Every rule's and every pool's `when` that can't be evaluated."""
+    attributes = {name: kind for name, kind in _mapping(document.values, "attributes").items() if isinstance(kind, str)}
+    found = ((path, rules.problem(expression, attributes)) for path, expression in _expressions(document.values))
+    return [document.problem(path, what) for path, what in found if what is not None]
+
+
+def _expressions(values: dict[str, object]) -> Iterator[tuple[Path, str]]:
+    triage = _mapping(values, "triage")
+    for start, entries in ((("triage", "rules"), _list(triage, "rules")), (("expertise",), _list(values, "expertise"))):
+        for place, entry in enumerate(entries):
+            when = entry.get("when") if isinstance(entry, dict) else None
+            if isinstance(when, str) and when.strip():
+                yield (*start, place, "when"), when.strip()
+
+
+def labels_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
+    labels = ((place, label) for place, label in enumerate(_list(values, "labels")) if isinstance(label, str))
+    for place, label, first in _repeated(labels, lambda label: unicodedata.normalize("NFC", label)):
+        yield ("labels", place), f"{label!r} stands here twice (also as number {first + 1}); remove one"
+
+
+def attributes_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
+    # SQL does not tell `Amount` from `amount`.
+    for _, name, _ in _repeated(enumerate(_mapping(values, "attributes")), str.casefold):
+        yield ("attributes", name), "differs from another attribute in capital letters only; choose another name"
+
+
+def rules_name_a_tier(values: dict[str, object]) -> Iterator[Complaint]:
+    known = tuple(_mapping(values, "tiers"))
+    for place, rule in enumerate(_list(_mapping(values, "triage"), "rules")):
+        tier = rule.get("tier") if isinstance(rule, dict) else None
+        if isinstance(tier, str) and tier not in known:
+            yield ("triage", "rules", place, "tier"), unknown_word("tier", tier, known)
+
+
+def group_by_is_an_attribute(values: dict[str, object]) -> Iterator[Complaint]:
+    name, known = _mapping(values, "triage").get("group_by"), tuple(_mapping(values, "attributes"))
+    if isinstance(name, str) and name not in known:
+        yield ("triage", "group_by"), unknown_word("attribute", name, known)
+
+
+def tiers_rise(values: dict[str, object]) -> Iterator[Complaint]:
+    """Each tier but the last has a `max_risk`, higher than the one before."""
+    tiers = [(name, tier) for name, tier in _mapping(values, "tiers").items() if isinstance(tier, dict)]
+    before: float | None = None
+    for name, tier in tiers[:-1]:
+        bound = tier.get("max_risk")
+        if bound is None:
+            yield ("tiers", name, "max_risk"), "is missing; every tier but the last needs a number up to which it takes a risk"
+        if not isinstance(bound, int | float) or isinstance(bound, bool):
+            continue
+        if before is not None and bound <= before:
+            yield (
+                ("tiers", name, "max_risk"),
+                f"must be more than {before:g}, the tier before it (tiers go from lenient to strict)",
+            )
+        before = bound
+    if tiers and tiers[-1][1].get("max_risk") is not None:
+        yield ("tiers", tiers[-1][0], "max_risk"), "must not stand here: the last tier takes every risk that is left"
+
+
+def auto_comes_first(values: dict[str, object]) -> Iterator[Complaint]:
+    """`auto` is the first tier if it is there, nobody works in it, and another one is there for people."""
+    tiers = _mapping(values, "tiers")
+    if AUTO not in tiers:
+        return
+    if next(iter(tiers)) != AUTO:
+        yield ("tiers", AUTO), "must be the first tier (tiers go from lenient to strict)"
+    if len(tiers) == 1:
+        yield ("tiers",), "must have a tier that people work in, after `auto`"
+    for setting in _FOR_PEOPLE:
+        if setting in _mapping(tiers, AUTO):
+            yield ("tiers", AUTO, setting), "has no meaning here: nobody reviews what is approved automatically"
+
+
+def consensus_fits_reviewers(values: dict[str, object]) -> Iterator[Complaint]:
+    for name, tier in _mapping(values, "tiers").items():
+        if not isinstance(tier, dict) or tier.get("consensus") != "single":
+            continue
+        if isinstance(tier.get("reviewers"), int) and tier["reviewers"] > 1:
+            yield ("tiers", name, "consensus"), "`single` is for one reviewer; write `majority` or `unanimous`"
+
+
+def pools_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
+    names = ((place, pool.get("name")) for place, pool in _pools(values))
+    texts = ((place, name) for place, name in names if isinstance(name, str))
+    for place, name, first in _repeated(texts, str.casefold):
+        yield ("expertise", place, "name"), f"{name!r} is the name of pool {first + 1} already; choose another one"
+
+
+def the_last_pool_takes_the_rest(values: dict[str, object]) -> Iterator[Complaint]:
+    """The first pool whose `when` is true gets the item, so exactly the last has none."""
+    pools = list(_pools(values))
+    for place, pool in pools[:-1]:
+        if pool.get("when") is None:
+            yield ("expertise", place), "needs a `when`: without one it takes every item, and the pools after it get none"
+    if pools and pools[-1][1].get("when") is not None:
+        yield (
+            ("expertise", pools[-1][0], "when"),
+            "must not stand in the last pool: it takes the items that no pool before it takes",
+        )
+
+
+def people_stand_once(values: dict[str, object]) -> Iterator[Complaint]:
+    for place, pool in _pools(values):
+        for role in ("reviewers", "adjudicators"):
+            people = ((number, each) for number, each in enumerate(_list(pool, role)) if isinstance(each, str))
+            for number, person, _ in _repeated(people, str.casefold):
+                yield ("expertise", place, role, number), f"{person!r} stands here twice; remove one"
+
+
+def pools_have_enough_people(values: dict[str, object]) -> Iterator[Complaint]:
+    """Only the people of a pool may decide its items, so there must be as many as the strictest tier asks for."""
+    needed = max(_reviewers(values), default=(1, ""))
+    for place, pool in _pools(values):
+        people = {str(each).casefold() for role in ("reviewers", "adjudicators") for each in _list(pool, role)}
+        if _list(pool, "reviewers") and len(people) < needed[0]:
+            what = (
+                f"only {len(people)} may answer here, but the tier {needed[1]!r} needs {needed[0]}; add somebody, or list nobody"
+            )
+            yield ("expertise", place, "reviewers"), what
+
+
+def _reviewers(values: dict[str, object]) -> Iterator[tuple[int, str]]:
+    for name, tier in _mapping(values, "tiers").items():
+        count = tier.get("reviewers") if isinstance(tier, dict) else None
+        if isinstance(count, int):
+            yield count, name
+
+
+def _pools(values: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
+    return ((place, pool) for place, pool in enumerate(_list(values, "expertise")) if isinstance(pool, dict))
+
+
+def _mapping(values: dict[str, object], name: str) -> dict[str, object]:
+    value = values.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(values: dict[str, object], name: str) -> list[object]:
+    value = values.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _repeated(entries: Iterable[tuple[int, str]], fold: Callable[[str], str]) -> Iterator[tuple[int, str, int]]:
+    """The entries that were there before, with the place of the first."""
+    seen: dict[str, int] = {}
+    for place, text in entries:
+        first = seen.setdefault(fold(text), place)
+        if first != place:
+            yield place, text, first
+
+
+_CHECKS: tuple[Check, ...] = (
+    labels_are_distinct,
+    attributes_are_distinct,
+    rules_name_a_tier,
+    group_by_is_an_attribute,
+    tiers_rise,
+    auto_comes_first,
+    consensus_fits_reviewers,
+    pools_are_distinct,
+    the_last_pool_takes_the_rest,
+    people_stand_once,
+    pools_have_enough_people,
+)

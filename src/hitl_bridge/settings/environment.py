@@ -1,0 +1,101 @@
+"""What is known of this machine: environment variables and the workspace's secret files. Read here and nowhere else.
+
+HITL_LABEL_STUDIO_TOKEN   personal access token; otherwise `.hitl/label-studio/token`
+HITL_LABEL_STUDIO_URL     in place of `label_studio.url`
+HITL_STORE_URL            in place of `store`; may hold a password, which `hitl.yaml` may not
+HITL_WORKSPACE_KEY        64 hex digits; otherwise `.hitl/workspace.key`
+HITL_CACHE_DIR            where a local Label Studio is installed; otherwise `hitl-bridge` in the user's cache
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from hitl_bridge.errors import UsageError
+from hitl_bridge.settings.tree import Secret
+
+TOKEN = "HITL_LABEL_STUDIO_TOKEN"  # noqa: S105 (its name, not its value)
+LABEL_STUDIO_URL = "HITL_LABEL_STUDIO_URL"
+STORE_URL = "HITL_STORE_URL"
+WORKSPACE_KEY = "HITL_WORKSPACE_KEY"
+CACHE_DIR = "HITL_CACHE_DIR"
+
+KEY_BYTES = 32
+_OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
+
+
+def key_file(root: Path) -> Path:
+    return root / ".hitl" / "workspace.key"
+
+
+def token_file(root: Path) -> Path:
+    return root / ".hitl" / "label-studio" / "token"
+
+
+def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where big things that can be made again are kept."""
+    known = os.environ if environ is None else environ
+    if known.get(CACHE_DIR):
+        return Path(known[CACHE_DIR]).expanduser().absolute()
+    home = known.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "hitl-bridge"
+
+
+def token(root: Path, environ: Mapping[str, str]) -> Secret | None:
+    """Label Studio's token, or None if there is none yet. Raises UsageError if others can read its file."""
+    if environ.get(TOKEN, "").strip():
+        return Secret(environ[TOKEN].strip())
+    kept = private_text(token_file(root))
+    return Secret(kept) if kept else None
+
+
+def workspace_key(root: Path, environ: Mapping[str, str]) -> bytes:
+    """The key of all draws and digests, 32 bytes. Raises UsageError if it is missing or damaged."""
+    text = environ.get(WORKSPACE_KEY, "").strip()
+    source = WORKSPACE_KEY if text else str(key_file(root))
+    text = text or private_text(key_file(root))
+    if not text:
+        raise UsageError(
+            f"The workspace key is missing: there is no {key_file(root)}.",
+            remedy="Copy the file from where this workspace was made, or set HITL_WORKSPACE_KEY. Only if nothing was"
+            " ever ingested here: `hitl-bridge init --here` makes a new key.",
+        )
+    return _key_bytes(text, source)
+
+
+def key_source(root: Path, environ: Mapping[str, str] | None = None) -> str:
+    """Where the workspace key comes from. Raises UsageError like `workspace_key`."""
+    known = os.environ if environ is None else environ
+    workspace_key(root, known)
+    return WORKSPACE_KEY if known.get(WORKSPACE_KEY, "").strip() else str(key_file(root).relative_to(root))
+
+
+def _key_bytes(text: str, source: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise UsageError(
+            f"The workspace key in {source} is damaged: it must be {2 * KEY_BYTES} hex digits.",
+            remedy="Put the copy from your backup in its place; with another key every draw would come out differently.",
+        )
+    return key
+
+
+def private_text(path: Path) -> str:
+    """What stands in a secret file; '' if it is not there. Raises UsageError if others can read it, or nobody can."""
+    try:
+        with path.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            content = opened.read(65_536)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.", remedy=f"chmod 600 {path}") from None
+    if os.name == "posix" and mode & _OTHERS_MAY_READ:
+        raise UsageError(f"Others can read the secret in {path} (mode {stat.S_IMODE(mode):04o}).", remedy=f"chmod 600 {path}")
+    return content.decode("utf-8", errors="replace").strip()

@@ -1,0 +1,154 @@
+"""`hitl.yaml` and the environment, checked and turned into the tree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.triage.plan import Rule, TierBound, TriagePlan
+from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
+from hitl_bridge.ports import RuleChecker, WorkspacePaths
+from hitl_bridge.settings import environment
+from hitl_bridge.settings.checks import AUTO, cross_problems, expression_problems
+from hitl_bridge.settings.complaints import shape_problems
+from hitl_bridge.settings.document import Document, read_document
+from hitl_bridge.settings.schema import HitlYaml, PoolSection, TierSection, web_address
+from hitl_bridge.settings.tree import PIPELINE_APART, Settings
+
+_NOT_POLICY = {"label_studio", "store", "git"}
+_PEOPLE = ("reviewers", "adjudicators")
+
+
+def load_settings(root: Path, environ: Mapping[str, str] | None = None, *, rules: RuleChecker | None = None) -> Settings:
+    """The settings of the workspace at `root`; `environ` stands in for the process's environment.
+
+    Raises SettingsError with every mistake of the file, and UsageError where the file itself, the workspace key or a
+    token that others can read is the trouble. `rules` says of each SQL expression whether it can be evaluated.
+    """
+    root = root.absolute()
+    known = os.environ if environ is None else environ
+    path = WorkspacePaths(root).settings
+    return _settings(root, check_settings(_content(path), path.name, rules), known)
+
+
+def check_settings(content: bytes, name: str = "hitl.yaml", rules: RuleChecker | None = None) -> HitlYaml:
+    """The checked content of a settings file. Raises SettingsError with every mistake, in the order of the lines."""
+    document = read_document(content)
+    checked, problems = _validated(document) if document.values or not document.problems else (None, [])
+    problems = [*document.problems, *problems, *cross_problems(document)]
+    if rules is not None and not any(problem.where.startswith("attributes") for problem in problems):
+        problems += expression_problems(document, rules)
+    if problems or checked is None:
+        raise SettingsError(name, tuple(sorted(set(problems), key=lambda problem: (problem.line, problem.where))))
+    return checked
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        remedy = f"Run the command in a workspace, or make one: hitl-bridge init {path.parent.name or '.'}"
+        raise UsageError(f"There is no {path.name} in {path.parent}.", remedy=remedy) from None
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.", remedy="Make it a file that you can read.") from None
+
+
+def _validated(document: Document) -> tuple[HitlYaml | None, list[SettingsProblem]]:
+    try:
+        return HitlYaml.model_validate(document.values), []
+    except ValidationError as error:
+        return None, shape_problems(document, error)
+
+
+def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Settings:
+    return Settings(
+        root=root,
+        task=file.task,
+        labels=tuple(file.labels),
+        label_studio_url=_label_studio_url(file, environ),
+        token=environment.token(root, environ),
+        store_url=_anchored(environ.get(environment.STORE_URL) or file.store, root),
+        git_branch=file.git.branch,
+        plan=triage_plan(file),
+        tiers=tuple(_tier(name, tier) for name, tier in file.tiers.items() if name != AUTO),
+        audit_sla=file.audit.sla,
+        adjudication_sla=file.adjudication.sla,
+        pools=tuple(_pool(pool) for pool in file.expertise),
+        workspace_key=environment.workspace_key(root, environ),
+        cache_dir=environment.cache_dir(environ),
+        pipeline_file=_pipeline_file(root),
+        error_budget=file.triage.error_budget,
+        budget_confidence=file.triage.confidence,
+    )
+
+
+def _pipeline_file(root: Path) -> str:
+    apart = f"{PIPELINE_APART}/dvc.yaml"
+    return apart if (root / apart).is_file() else "dvc.yaml"
+
+
+def _label_studio_url(file: HitlYaml, environ: Mapping[str, str]) -> str:
+    given = environ.get(environment.LABEL_STUDIO_URL, "").strip()
+    try:
+        return web_address(given) if given else file.label_studio.url
+    except ValueError as error:
+        raise UsageError(f"{environment.LABEL_STUDIO_URL} {error}.", remedy="Correct the variable, or unset it.") from None
+
+
+def _anchored(store: str, root: Path) -> str:
+    """A relative SQLite path counts from the workspace, wherever the command is run."""
+    scheme, _, path = store.partition(":///")
+    return f"sqlite:///{root / path}" if scheme == "sqlite" else store
+
+
+def triage_plan(file: HitlYaml) -> TriagePlan:
+    return TriagePlan(
+        policy_version=policy_version(file),
+        tiers=tuple(TierBound(name, _bound(tier)) for name, tier in file.tiers.items()),
+        rules=tuple(Rule(rule.when, rule.tier, rule.reason) for rule in file.triage.rules),
+        auto_tier=AUTO if AUTO in file.tiers else None,
+        attributes=dict(file.attributes),
+        audit_rate=file.audit.rate,
+        uniform_rate=file.audit.uniform,
+        group_by=file.triage.group_by,
+    )
+
+
+def policy_version(file: HitlYaml) -> str:
+    """Names what decided: 12 hex digits of the SHA-256 over the policy in canonical JSON.
+
+    Connections are no policy, and neither is who happens to be in a pool today. Tiers, rules and pools count in their
+    order; comments, and defaults written out, make no difference.
+    """
+    policy = file.model_dump(mode="json", exclude=_NOT_POLICY)
+    policy["tiers"] = list(policy["tiers"].items())
+    policy["expertise"] = [{name: value for name, value in pool.items() if name not in _PEOPLE} for pool in policy["expertise"]]
+    canonical = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "p-" + hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
+
+
+def _bound(tier: TierSection) -> float:
+    return 1.0 if tier.max_risk is None else tier.max_risk
+
+
+def _tier(name: str, tier: TierSection) -> Tier:
+    return Tier(
+        name=name,
+        max_risk=_bound(tier),
+        reviewers=tier.reviewers,
+        sla=tier.sla,
+        consensus=tier.consensus or ("single" if tier.reviewers == 1 else "majority"),
+        rationale_required=tier.rationale == "required",
+        checklist=tuple(tier.checklist),
+        escalate_after=tier.escalate_after,
+    )
+
+
+def _pool(pool: PoolSection) -> Pool:
+    return Pool(pool.name, pool.when, tuple(pool.reviewers), tuple(pool.adjudicators))

@@ -1,0 +1,235 @@
+"""The shape of `hitl.yaml`, section by section. What sections say about one another is in `checks`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+
+from hitl_bridge.core.model import ADJUDICATION, NONE_OF_THESE
+from hitl_bridge.core.routing import ConsensusName
+from hitl_bridge.core.task_types import TASK_TYPE_NAMES
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
+from hitl_bridge.core.triage.columns import PREDICTIONS
+from hitl_bridge.settings.durations import duration_text, parse_duration
+
+LONGEST_LABEL = 200
+LONGEST_NAME = 20
+"""Of tiers and pools: both stand in a project's title, and Label Studio gives that 50 characters."""
+
+_RESERVED_LABELS = {name.casefold() for name in (NONE_OF_THESE, ANOTHER_LABEL)}
+_RULE_FIELDS = {*PREDICTIONS, "risk"}
+_NAME = re.compile(r"\w(?:[\w .&+-]*[\w.+])?")
+_ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
+_BRANCH = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)))[^\x00-\x20~^:?*\[\\\x7f]+(?<![/.])")
+
+
+def _label(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a label must not be empty")
+    if text != text.strip() or not text.isprintable():
+        raise ValueError(f"label {text!r} has spaces around it or characters that can't be seen; remove them")
+    if len(text) > LONGEST_LABEL:
+        raise ValueError(f"a label may have at most {LONGEST_LABEL} characters; this one has {len(text)}")
+    if text.casefold() in _RESERVED_LABELS:
+        raise ValueError(f"{text!r} is an answer that every review page has already; choose another word")
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise ValueError(f"{text!r} is no name: use up to {LONGEST_NAME} letters, digits, spaces and - _ . & +")
+    return text
+
+
+def _tier_name(text: str) -> str:
+    if text.casefold() == ADJUDICATION:
+        raise ValueError(f"{text!r} is the bridge's own tier for settling disputes; choose another name")
+    if text.casefold() == "auto" and text != "auto":
+        raise ValueError(f"{text!r} would be taken for the tier `auto`; write it in small letters, or choose another name")
+    return _name(text)
+
+
+def _attribute(text: str) -> str:
+    if not _ATTRIBUTE.fullmatch(text):
+        raise ValueError(f"{text!r} can't be used in a rule: use letters, digits and _, not beginning with a digit")
+    if text.casefold() in _RULE_FIELDS:
+        raise ValueError(f"{text!r} is a field that every prediction has; choose another name")
+    return text
+
+
+def _email(text: str) -> str:
+    # Label Studio keeps addresses in small letters, and answers are matched to people by address.
+    if not _EMAIL.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is no e-mail address; write it like ana@example.com, as in the reviewer's Label Studio account"
+        )
+    return text.lower()
+
+
+def _branch(text: str) -> str:
+    if not _BRANCH.fullmatch(text):
+        raise ValueError(f"{text!r} is no name that git allows for a branch; write it like `reviews`")
+    return text
+
+
+def web_address(text: str) -> str:
+    """A server's address without a slash at its end. Raises ValueError, never repeating what may be a password."""
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named, parts = False, urlsplit("")
+    if parts.scheme not in ("http", "https") or not named or any(char.isspace() for char in text):
+        raise ValueError("must be an address like http://127.0.0.1:8080 or https://labels.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must hold no user name or password; the token comes from HITL_LABEL_STUDIO_TOKEN")
+    if parts.query or parts.fragment:
+        raise ValueError("must end before any ? or #; write it like https://labels.example.com")
+    return text.rstrip("/")
+
+
+def store_address(text: str) -> str:
+    """The database of `hitl.yaml`, which is committed to git: no password. Raises ValueError, never repeating one."""
+    scheme, separator, rest = text.partition("://")
+    if scheme == "sqlite" and separator:
+        if not rest.startswith("/") or not PurePosixPath(rest[1:]).name or rest[1:].startswith(":memory:"):
+            raise ValueError("must name a file: sqlite:///.hitl/bridge.db (three slashes; the path starts at the workspace)")
+        return text
+    if scheme in ("postgres", "postgresql"):
+        raise ValueError("must name the driver: write postgresql+psycopg://… in place of " + scheme + "://…")
+    if scheme != "postgresql+psycopg" or not separator:
+        raise ValueError("must be sqlite:///.hitl/bridge.db or postgresql+psycopg://user@host/database")
+    _user, _, password = rest.rpartition("@")[0].partition(":")
+    if password or "password=" in rest:
+        raise ValueError("must hold no password, as this file is committed to git; set HITL_STORE_URL with the full address")
+    return text
+
+
+def _max_risk(value: object) -> object:
+    if value == "budget":
+        raise ValueError("thresholds from the error budget are not available yet; write a number like 0.02")
+    return value
+
+
+def _assignment(value: str) -> str:
+    if value == "reviewer":
+        raise ValueError("a project per reviewer is not available yet; write `assignment: pool`")
+    if value != "pool":
+        raise ValueError(f"must be `pool`, not {value!r}")
+    return value
+
+
+def _task(name: str) -> str:
+    if name not in TASK_TYPE_NAMES:
+        raise ValueError(unknown_word("task type", name, TASK_TYPE_NAMES))
+    return name
+
+
+def unknown_word(kind: str, word: str, known: tuple[str, ...]) -> str:
+    """`there is no tier 'quik'; did you mean 'quick'?`"""
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else f"use one of: {', '.join(known)}" if known else "name none"
+    return f"there is no {kind} {word!r}; {hint}"
+
+
+def _duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a duration like 30m, 4h or 2d (a number alone has no unit)")
+    return parse_duration(value)
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]
+TierName = Annotated[str, AfterValidator(_tier_name)]
+PoolName = Annotated[str, AfterValidator(_name)]
+Email = Annotated[str, AfterValidator(_email)]
+AttributeType = Literal["float", "integer", "string", "boolean"]
+Label = Annotated[str, AfterValidator(_label)]
+
+
+class Section(BaseModel):
+    """A mapping of the file: nothing that is not known, nothing silently turned into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LabelStudio(Section):
+    url: Annotated[str, AfterValidator(web_address)] = "http://127.0.0.1:8080"
+
+
+class Git(Section):
+    branch: Annotated[str, AfterValidator(_branch)] = "reviews"
+
+
+class RuleSection(Section):
+    when: Expression
+    tier: str
+    reason: Text
+
+
+class TriageSection(Section):
+    error_budget: Annotated[float, Field(gt=0, le=1)] | None = None
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    group_by: str | None = None
+    rules: list[RuleSection] = Field(default_factory=list, max_length=100)
+
+
+class TierSection(Section):
+    max_risk: Annotated[Share | None, BeforeValidator(_max_risk)] = None
+    reviewers: Annotated[int, Field(ge=1, le=9)] = 1
+    sla: Duration = timedelta(hours=24)
+    consensus: ConsensusName | None = None
+    rationale: Literal["required", "optional"] = "optional"
+    checklist: list[Text] = Field(default_factory=list, max_length=20)
+    escalate_after: Duration | None = None
+
+
+class AuditSection(Section):
+    rate: Share = 0.05
+    uniform: Share = 0.02
+    sla: Duration = timedelta(hours=48)
+
+
+class AdjudicationSection(Section):
+    sla: Duration = timedelta(hours=24)
+
+
+class PoolSection(Section):
+    name: PoolName
+    when: Expression | None = None
+    reviewers: list[Email] = Field(default_factory=list, max_length=500)
+    adjudicators: list[Email] = Field(default_factory=list, max_length=500)
+
+
+def _general() -> list[PoolSection]:
+    return [PoolSection(name="general")]
+
+
+class HitlYaml(Section):
+    """The whole file."""
+
+    task: Annotated[str, AfterValidator(_task)]
+    labels: Annotated[list[Label], Field(min_length=2, max_length=10_000)]
+    label_studio: LabelStudio = LabelStudio()
+    store: Annotated[str, AfterValidator(store_address)] = "sqlite:///.hitl/bridge.db"
+    git: Git = Git()
+    attributes: Annotated[
+        dict[Annotated[str, AfterValidator(_attribute)], AttributeType], Field(default_factory=dict, max_length=200)
+    ]
+    triage: TriageSection = TriageSection()
+    tiers: Annotated[dict[TierName, TierSection], Field(min_length=1, max_length=10)]
+    audit: AuditSection = AuditSection()
+    adjudication: AdjudicationSection = AdjudicationSection()
+    assignment: Annotated[str, AfterValidator(_assignment)] = "pool"
+    expertise: Annotated[list[PoolSection], Field(default_factory=_general, min_length=1, max_length=50)]

@@ -1,0 +1,77 @@
+"""The settings of a workspace, as one frozen tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.task_types import task_type
+from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.ports import WorkspacePaths
+
+PIPELINE_APART = "review"
+"""The folder of the bridge's pipeline where the repository's root has one already."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A text that no message, log line or traceback shows. Only `reveal` gives it."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `hitl.yaml`, the environment and the workspace's secret files say.
+
+    `tiers` are those that people work in, lenient to strict; the tier `auto` is in `plan` alone. `pools` are in the
+    order in which they are asked; the last takes the rest. `token` is None where none is known yet. A relative SQLite
+    path counts from the workspace's root and is absolute here. `pipeline_file` is `review/dvc.yaml` in a repository that
+    had a pipeline of its own before the bridge came.
+    """
+
+    root: Path
+    task: str
+    labels: tuple[str, ...]
+    label_studio_url: str
+    token: Secret | None
+    store_url: str = field(repr=False)  # may hold a password, from HITL_STORE_URL
+    git_branch: str
+    plan: TriagePlan
+    tiers: tuple[Tier, ...]
+    audit_sla: timedelta
+    adjudication_sla: timedelta
+    pools: tuple[Pool, ...]
+    workspace_key: bytes = field(repr=False)
+    cache_dir: Path
+    pipeline_file: str = "dvc.yaml"
+    error_budget: float | None = None
+    budget_confidence: float = 0.95
+
+    @property
+    def paths(self) -> WorkspacePaths:
+        return WorkspacePaths(self.root)
+
+    @property
+    def policy(self) -> ReviewPolicy:
+        """The part that the services obey."""
+        return ReviewPolicy(
+            kind=task_type(self.task),
+            labels=self.labels,
+            plan=self.plan,
+            tiers={tier.name: tier for tier in self.tiers},
+            pools={pool.name: pool for pool in self.pools},
+            audit_sla=self.audit_sla,
+            adjudication_sla=self.adjudication_sla,
+        )

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitl_bridge.core.lifecycle import may_move
+from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemState, Op, Outcome, Purpose
+from hitl_bridge.core.review.consensus import ConsensusRule
+from hitl_bridge.core.review.settle import Settled, SettlePolicy, settle
+from hitl_bridge.core.task_types import task_type
+from tests.core.examples import LABELS, NOW, an_annotation, an_item
+
+same = task_type("text-classification").same
+ONE = SettlePolicy(frozenset(), 1, ConsensusRule.SINGLE, timedelta(hours=24))
+TWO = SettlePolicy(frozenset(), 2, ConsensusRule.UNANIMOUS, timedelta(hours=24))
+
+
+@pytest.mark.parametrize(
+    ("answered", "outcome"), [("refund", Outcome.ACCEPTED), ("cancel", Outcome.CORRECTED), (None, Outcome.REJECTED)]
+)
+def test_the_outcome_compares_the_answer_with_the_prediction_by_value(answered: str | None, outcome: Outcome) -> None:
+    settled = settle(an_item(), (an_annotation(label=answered),), None, ONE, same, NOW)
+    assert settled.decision is not None
+    assert settled.decision.outcome is outcome
+    assert settled.state is ItemState.DECIDED
+
+
+def test_a_dispute_queues_the_item_for_an_adjudicator() -> None:
+    answers = (an_annotation("a", "refund"), an_annotation("b", "cancel", annotation_id=2))
+    settled = settle(an_item(), answers, None, TWO, same, NOW)
+    assert settled.decision is None
+    assert settled.next_round is not None
+    assert settled.next_round.round == 2
+    assert settled.next_round.route.tier == ADJUDICATION
+    assert settled.next_round.state is ItemState.QUEUED
+
+
+def test_an_adjudicator_who_is_alone_settles() -> None:
+    item = an_item()
+    item = replace(item, round=2, route=replace(item.route, tier=ADJUDICATION))
+    settled = settle(item, (an_annotation("dee", "billing"),), None, ONE, same, NOW)
+    assert settled.decision is not None
+    assert settled.decision.round == 2
+
+
+def test_adjudicators_who_disagree_open_no_third_round() -> None:
+    item = an_item()
+    item = replace(item, round=2, route=replace(item.route, tier=ADJUDICATION))
+    answers = (an_annotation("dee", "billing"), an_annotation("eve", "cancel", annotation_id=2))
+    settled = settle(item, answers, None, ONE, same, NOW)
+    assert settled.next_round is None
+    assert settled.state is ItemState.ANSWERED
+
+
+def test_an_audit_that_overturns_the_model_goes_to_an_adjudicator_first() -> None:
+    settled = settle(an_item(purpose=Purpose.AUDIT), (an_annotation(label="cancel"),), None, ONE, same, NOW)
+    assert settled.escalated
+    assert settled.decision is None
+    assert settled.next_round is not None
+
+
+def test_an_audit_that_confirms_the_model_is_decided() -> None:
+    settled = settle(an_item(purpose=Purpose.AUDIT), (an_annotation(label="refund"),), None, ONE, same, NOW)
+    assert settled.decision is not None
+    assert settled.decision.outcome is Outcome.ACCEPTED
+
+
+def test_settling_again_with_the_same_answers_makes_no_second_decision() -> None:
+    answers = (an_annotation(),)
+    first = settle(an_item(), answers, None, ONE, same, NOW)
+    committed = an_item(state=ItemState.COMMITTED)
+    again = settle(committed, answers, first.decision, ONE, same, NOW + timedelta(hours=1))
+    assert again.decision is None
+    assert again.state is ItemState.COMMITTED
+
+
+def test_an_edited_answer_changes_the_decision() -> None:
+    first = settle(an_item(), (an_annotation(label="refund"),), None, ONE, same, NOW).decision
+    edited = (an_annotation(label="cancel", updated_at="2026-11-22T11:00:00.000000Z"),)
+    again = settle(an_item(state=ItemState.COMMITTED), edited, first, ONE, same, NOW)
+    assert again.decision is not None
+    assert (again.decision.op, again.decision.seq, again.decision.outcome) == (Op.CHANGE, 1, Outcome.CORRECTED)
+
+
+def test_a_deleted_answer_withdraws_the_decision_and_a_new_one_adds_it_again() -> None:
+    first = settle(an_item(), (an_annotation(),), None, ONE, same, NOW).decision
+    gone = (an_annotation(state=AnnotationState.TOMBSTONE),)
+    withdrawn = settle(an_item(state=ItemState.COMMITTED), gone, first, ONE, same, NOW)
+    assert withdrawn.decision is not None
+    assert withdrawn.decision.op is Op.REMOVE
+    assert withdrawn.state is ItemState.PUSHED
+    back = settle(an_item(), (an_annotation(annotation_id=2),), withdrawn.decision, ONE, same, NOW)
+    assert back.decision is not None
+    assert (back.decision.op, back.decision.seq) == (Op.ADD, 2)
+
+
+answers = st.lists(
+    st.builds(
+        an_annotation,
+        reviewer=st.sampled_from(["a", "b", "c"]),
+        label=st.sampled_from([*LABELS, None]),
+        annotation_id=st.integers(1, 9),
+        state=st.sampled_from(list(AnnotationState)),
+    ),
+    max_size=5,
+).map(tuple)
+
+
+@given(answers, answers, st.sampled_from([ONE, TWO]), st.sampled_from(list(Purpose)))
+def test_whatever_is_answered_then_changed_every_move_is_legal_and_seqs_rise(before, after, policy, purpose) -> None:  # type: ignore[no-untyped-def]
+    item = an_item(purpose=purpose)
+    first: Settled = settle(item, before, None, policy, same, NOW)
+    assert may_move(item.state, first.state)
+    if first.next_round is not None:
+        return
+    moved = replace(item, state=first.state)
+    second = settle(moved, after, first.decision, policy, same, NOW)
+    assert may_move(moved.state, second.state)
+    if first.decision and second.decision:
+        assert second.decision.seq == first.decision.seq + 1
+    if second.state is ItemState.QUEUED:
+        assert second.next_round is not None

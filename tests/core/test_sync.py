@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitl_bridge.core.model import NONE_OF_THESE, AnnotationId, AnnotationState, ProjectId, ProjectKey, PushKey, TaskId
+from hitl_bridge.core.sync import ROLL_OVER, RemoteAnnotation, RemoteTaskState, plan_revisions, plan_tasks, push_key
+from hitl_bridge.core.task_types import task_type
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
+from tests.core.examples import LABELS, an_item
+
+KIND = task_type("text-classification")
+KEY = b"k" * 32
+PROJECT = ProjectId(7)
+
+
+def shown(annotation_id: int = 1, label: str = "refund", **changes: object) -> RemoteAnnotation:
+    plain = RemoteAnnotation(
+        annotation_id=AnnotationId(annotation_id),
+        created_at="2026-11-22T10:01:00.000000Z",
+        updated_at="2026-11-22T10:05:00.000000Z",
+        completed_by="ana@example.com",
+        updated_by="ana@example.com",
+        was_cancelled=False,
+        controls={"label": (label,), "rationale": ("two debits",), "reviewer_confidence": (4,)},
+        result=({"from_name": "label"},),
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def a_task(*annotations: RemoteAnnotation) -> RemoteTaskState:
+    return RemoteTaskState(PushKey("k-1"), TaskId(70), "2026-11-22T10:00:00.000000Z", "2026-11-22T10:09:00.000000Z", annotations)
+
+
+def revisions(task: RemoteTaskState, known=()):  # type: ignore[no-untyped-def]
+    return plan_revisions(PROJECT, task, known, KIND, LABELS)
+
+
+def test_an_answer_is_read_with_its_rationale_and_confidence() -> None:
+    (revision,) = revisions(a_task(shown()))
+    assert revision.state is AnnotationState.ANSWER
+    assert revision.answer is not None
+    assert (revision.answer.output, revision.answer.rationale, revision.answer.confidence) == (
+        {"label": "refund"},
+        "two debits",
+        4,
+    )
+
+
+def test_a_page_seen_before_brings_no_revision() -> None:
+    known = revisions(a_task(shown()))
+    assert revisions(a_task(shown()), known) == []
+
+
+def test_an_edit_is_a_new_revision() -> None:
+    known = revisions(a_task(shown()))
+    edited = shown(label="cancel", updated_at="2026-11-22T10:08:00.000000Z")
+    (revision,) = revisions(a_task(edited), known)
+    assert revision.answer is not None
+    assert revision.answer.output == {"label": "cancel"}
+
+
+def test_a_deleted_annotation_leaves_one_tombstone() -> None:
+    known = revisions(a_task(shown()))
+    (tombstone,) = revisions(a_task(), known)
+    assert tombstone.state is AnnotationState.TOMBSTONE
+    assert revisions(a_task(), [tombstone]) == []
+
+
+def test_an_id_used_again_is_another_annotation() -> None:
+    known = revisions(a_task(shown()))
+    reborn = shown(created_at="2026-11-23T08:00:00.000000Z", updated_at="2026-11-23T08:00:00.000000Z")
+    states = [each.state for each in revisions(a_task(reborn), known)]
+    assert states == [AnnotationState.ANSWER, AnnotationState.TOMBSTONE]
+
+
+def test_the_result_of_a_skip_means_nothing() -> None:
+    (revision,) = revisions(a_task(shown(was_cancelled=True)))
+    assert (revision.state, revision.answer) == (AnnotationState.SKIP, None)
+
+
+def test_an_answer_that_fits_no_label_is_put_aside_with_the_reason() -> None:
+    (revision,) = revisions(a_task(shown(label="nonsense")))
+    assert revision.state is AnnotationState.QUARANTINED
+    assert "nonsense" in revision.reason
+
+
+def test_an_answer_edited_by_somebody_else_is_put_aside() -> None:
+    (revision,) = revisions(a_task(shown(updated_by="zoe@example.com")))
+    assert revision.state is AnnotationState.QUARANTINED
+
+
+def test_none_of_these_rejects_the_item() -> None:
+    (revision,) = revisions(a_task(shown(label=NONE_OF_THESE)))
+    assert revision.answer is not None
+    assert revision.answer.rejects
+
+
+def test_the_search_counts_where_another_label_was_asked_for() -> None:
+    searched = shown(controls={"label": (ANOTHER_LABEL,), "other_label": ("cancel",)})
+    (revision,) = revisions(a_task(searched))
+    assert revision.answer is not None
+    assert revision.answer.output == {"label": "cancel"}
+
+
+def test_a_full_project_is_continued_in_its_next_part() -> None:
+    live = {ProjectKey("payments", "quick"): ROLL_OVER - 1}
+    planned = plan_tasks(KEY, [an_item("a"), an_item("b")], live)
+    assert [task.project_key.part for _, task in planned] == [1, 2]
+
+
+@given(st.lists(st.text(min_size=1, max_size=20), unique=True, max_size=20))
+def test_no_two_items_or_rounds_share_a_push_key(ids: list[str]) -> None:
+    items = [an_item(item_id) for item_id in ids]
+    keys = {push_key(KEY, item) for item in items} | {push_key(KEY, replace(item, round=2)) for item in items}
+    assert len(keys) == 2 * len(items)
+
+
+events = st.lists(
+    st.tuples(st.integers(1, 3), st.sampled_from([*LABELS, "nonsense"]), st.booleans(), st.integers(0, 5)), max_size=4
+)
+
+
+@given(st.lists(events, max_size=6))
+def test_however_a_task_changes_each_look_leaves_nothing_more_to_record(history) -> None:  # type: ignore[no-untyped-def]
+    known: dict[tuple[int, str], object] = {}
+    for look in history:
+        by_id = {number: (number, label, skip, minute) for number, label, skip, minute in look}
+        task = a_task(
+            *(
+                shown(number, label, was_cancelled=skip, updated_at=f"2026-11-22T10:{minute:02}:00.000000Z")
+                for number, label, skip, minute in by_id.values()
+            )
+        )
+        for revision in revisions(task, list(known.values())):
+            known[revision.annotation_id, revision.created_at] = revision
+        assert revisions(task, list(known.values())) == []
