@@ -14,9 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hitl_bridge.bootstrap import Bridge, open_bridge
+    from hitl_bridge.bootstrap import Bridge, load_decisions, open_bridge
     from hitl_bridge.core.model import Decision, Item, Prediction
-    from hitl_bridge.dataset import load_decisions
     from hitl_bridge.errors import BridgeError
 
 __all__ = ["Bridge", "BridgeError", "Decision", "Item", "Prediction", "load_decisions", "open_bridge"]
@@ -28,7 +27,7 @@ _HOMES = {
     "Decision": "hitl_bridge.core.model",
     "Item": "hitl_bridge.core.model",
     "Prediction": "hitl_bridge.core.model",
-    "load_decisions": "hitl_bridge.dataset",
+    "load_decisions": "hitl_bridge.bootstrap",
 }
 
 

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Self
 
 from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.workspace_lock import workspace_lock
-from hitl_bridge.core.model import JSON, ItemId
+from hitl_bridge.core.model import ADJUDICATION, JSON, ItemId
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.errors import AccessRefused, BridgeError, UsageError
 from hitl_bridge.ports import Clock, Event, LabelingService, WorkspacePaths
 from hitl_bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline
+    from hitl_bridge.adapters.label_studio.local_server import LocalServer
     from hitl_bridge.adapters.receipts import ParquetReceipts
     from hitl_bridge.adapters.sql.store import SqlStore
     from hitl_bridge.services.commit import CommitResult
     from hitl_bridge.services.cycle import CycleResult
+    from hitl_bridge.services.doctor import Check
     from hitl_bridge.services.ingest import IngestResult
+    from hitl_bridge.services.init import InitRequest, InitResult
     from hitl_bridge.services.insights import Status
     from hitl_bridge.services.pull import PullResult
     from hitl_bridge.services.push import Progress, PushPorts, PushResult
@@ -59,9 +63,7 @@ class Bridge(AbstractContextManager["Bridge"]):
 
     # ------------------------------------------------------------------------------------------ the verbs
 
-    def ingest(
-        self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None
-    ) -> IngestResult:
+    def ingest(self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None) -> IngestResult:
         """Reads predictions from a file, or from standard input if `source` is `-`."""
         from hitl_bridge.services.ingest import ingest
 
@@ -161,10 +163,15 @@ class Bridge(AbstractContextManager["Bridge"]):
     def labeling(self) -> LabelingService:
         if self._given_labeling is not None:
             return self._given_labeling
-        from hitl_bridge.adapters.label_studio.client import open_client
+        from hitl_bridge.adapters.label_studio.client import LabelStudioClient
         from hitl_bridge.adapters.label_studio.gateway import LabelStudio
 
-        return LabelStudio(open_client(self.settings.label_studio_url, self.settings.token))
+        if self.settings.token is None:
+            raise AccessRefused(
+                f"There is no token for Label Studio at {self.settings.label_studio_url}.",
+                remedy="Set HITL_LABEL_STUDIO_TOKEN, or try a local one with `hitl-bridge label-studio start`.",
+            )
+        return LabelStudio(LabelStudioClient(self.settings.label_studio_url, self.settings.token.reveal(), self.clock))
 
     @cached_property
     def dataset(self) -> DvcDatasetStore:
@@ -202,7 +209,76 @@ class Bridge(AbstractContextManager["Bridge"]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+# ------------------------------------------------------------------------ a workspace before it has a bridge
+
+
+def make_workspace(request: InitRequest) -> InitResult:
+    """`init`, with the template of this installation, on this machine's git and DVC."""
+    from hitl_bridge.adapters.workspace import WorkspaceTools
+    from hitl_bridge.adapters.workspace_template import PackagedTemplate
+    from hitl_bridge.services.init import init
+
+    return init(request, PackagedTemplate(), WorkspaceTools())
+
+
+def check_workspace(root: Path) -> list[Check]:
+    """`doctor`: every check with its remedy. Never raises."""
+    from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
+    from hitl_bridge.adapters.workspace import WorkspaceTools
+    from hitl_bridge.services.doctor import Probes, doctor
+
+    tools = WorkspaceTools()
+    settings: Settings | BridgeError
+    try:
+        settings = load_settings(root, rules=DuckDbRules())
+    except BridgeError as error:
+        settings = error
+    probes = Probes(
+        git_version=tools.git_version,
+        dvc_version=tools.dvc_version,
+        repository=lambda known: _look(known).dataset.check(),
+        ignores=lambda path: tools.ignores(root, path),
+        store=_open_store,
+        labeling=lambda known: _look(known).labeling.ping(),
+        label_configs=_read_label_configs,
+    )
+    return doctor(root, settings, probes)
+
+
+def _look(settings: Settings) -> Bridge:
+    return Bridge(settings, labeling=None, clock=SystemClock())
+
+
+def _open_store(settings: Settings) -> str:
+    with _look(settings) as bridge:
+        return bridge.store.description
+
+
+def _read_label_configs(settings: Settings) -> list[str]:
+    bridge = _look(settings)
+    tiers = [tier.name for tier in settings.tiers] + [ADJUDICATION]
+    for tier in tiers:
+        bridge.label_config(tier)
+    return [f"{settings.task}.{tier}" for tier in tiers]
+
+
+def local_server(root: Path, *, progress: Callable[[str], None]) -> LocalServer:
+    """The embedded Label Studio of a workspace, on the port that its settings name."""
+    from urllib.parse import urlsplit
+
+    from hitl_bridge.adapters.label_studio.local_server import LocalServer
+    from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
+
+    settings = load_settings(root, rules=DuckDbRules())
+    address = urlsplit(settings.label_studio_url)
+    if address.hostname not in ("127.0.0.1", "localhost"):
+        raise UsageError(
+            f"hitl.yaml names {settings.label_studio_url}, which is not on this machine.",
+            remedy="The embedded server is for trying out: name it as label_studio: {url: http://127.0.0.1:8080}.",
+        )
+    home = settings.paths.state / "label-studio"
+    return LocalServer(home, cache=settings.cache_dir, port=address.port or 8080, progress=progress)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from hitl_bridge.core.model import (
     JSON,
-    JSONObject,
     Annotation,
     BatchId,
     DatasetVersion,
@@ -18,6 +17,7 @@ from hitl_bridge.core.model import (
     Item,
     ItemId,
     ItemState,
+    JSONObject,
     Problem,
     Project,
     ProjectId,

@@ -144,8 +144,13 @@ class DvcDatasetStore:
         _check_request(tag, files, batch_id)
         with locked_dvc(self._root, "commit", self._patience) as dvc:
             self.check()
-            self._settle_left_over()
+            finished = self._settle_left_over()
             commit = self._git.find_commit(BATCH_TRAILER, batch_id)
+            if commit is None and finished is not None:
+                # The caller planned without knowing of that version: it may hold some of the same decisions.
+                raise OutsideUnavailable(
+                    f"{finished}, which a crash had left unfinished, was finished first.", remedy="Run the same command again."
+                )
             if commit is None:
                 commit = self._publish_anew(dvc, _Intent(batch_id, tag, _digests(files)), files, message)
             published = self._tag(tag, commit, message)
@@ -263,17 +268,19 @@ class DvcDatasetStore:
 
     # -------------------------------------------------------------------------------------------- after a crash
 
-    def _settle_left_over(self) -> None:
-        """Finishes the publication that was under way when somebody was killed, or takes it back."""
+    def _settle_left_over(self) -> str | None:
+        """Finishes the publication that was under way when somebody was killed (returns its tag), or takes it back."""
         intent = self._intent()
         if intent is None:
-            return
+            return None
         commit = self._git.find_commit(BATCH_TRAILER, intent.batch_id)
+        finished = None
         if commit is not None:
-            self._tag(intent.tag, commit, f"Batch {intent.batch_id}")
+            finished = self._tag(intent.tag, commit, f"Batch {intent.batch_id}").tag
         else:
             self._take_back(intent)
         self._intent_file.unlink()
+        return finished
 
     def _intent(self) -> _Intent | None:
         if not self._intent_file.exists():

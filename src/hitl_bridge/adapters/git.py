@@ -249,7 +249,8 @@ class GitRepository:
 
     def _in_working_tree(self, paths: Sequence[str]) -> Mapping[str, str]:
         there = [path for path in paths if (self._root / path).is_file()]
-        blobs = self._output("hash-object", "--stdin-paths", stdin="".join(f"{path}\n" for path in there).encode())
+        # As arguments: paths on its standard input are taken from the repository's top, not from here.
+        blobs = self._output("hash-object", "--", *there)
         return dict(zip(there, blobs.decode().split(), strict=True))
 
     def _files_at(self, path: str) -> list[str]:

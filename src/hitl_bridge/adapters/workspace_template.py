@@ -45,9 +45,7 @@ class PackagedTemplate:
         try:
             return (self._home / name).read_bytes()
         except OSError:
-            raise UsageError(
-                f"This installation lacks its template {name}.", remedy="Install hitl-bridge again."
-            ) from None
+            raise UsageError(f"This installation lacks its template {name}.", remedy="Install hitl-bridge again.") from None
 
 
 def _home() -> Traversable:

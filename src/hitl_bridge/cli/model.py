@@ -25,7 +25,7 @@ def retrain(
         return
     facts(
         "Retrained" if result.ran else "Nothing new to train on",
-        {"candidate": result.candidate, "verdict": result.verdict, **{"  because": reason for reason in result.reasons}},
+        {"candidate": result.candidate, "verdict": result.verdict, "because": "\n".join(result.reasons)},
     )
 
 

@@ -204,7 +204,9 @@ def make_template(installation: Installation, lock: int, progress: Progress) -> 
     """Migrate an empty database once, before there is any account or key, for all workspaces to copy."""
     progress("preparing an empty Label Studio database (once, about a minute)")
     folder = installation.template.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():  # what an interrupted one left
+        shutil.rmtree(folder)
+    folder.mkdir()
     with tempfile.TemporaryDirectory(dir=folder, prefix="making-") as made:
         variables = server_variables(Path(made)) | {"SECRET_KEY": "signs nothing: the database is made without accounts"}
         carry_out("migration", migration(installation), lock, migration_counter(progress), variables)

@@ -84,7 +84,7 @@ class PortInUse(UsageError):
         self.port = port
         super().__init__(
             f"Port {port} of this machine is in use by another program.",
-            remedy=f"Choose another with --port (for example --port {port + 1}), or stop the program that holds it.",
+            remedy=f"Stop the program that holds it, or name another port in hitl.yaml: label_studio.url (for example {port + 1}).",
         )
 
 
@@ -94,7 +94,7 @@ class PortNotAllowed(UsageError):
     def __init__(self, port: int, why: str) -> None:
         self.port = port
         self.why = why
-        super().__init__(f"Label Studio can't listen on port {port}: {why}.", remedy="Choose a --port above 1023.")
+        super().__init__(f"Label Studio can't listen on port {port}: {why}.", remedy="Name a port above 1023 in hitl.yaml: label_studio.url.")
 
 
 class ServerDidNotStart(LabelingUnavailable):
@@ -198,7 +198,7 @@ class LocalServer:
             require_free(self.port)
             installation = ready_installation(self.cache, self.environment, self.progress)
             prepare_data(self._data, installation.template)
-            self.progress("starting Label Studio (about 20 seconds)")
+            self.progress("starting Label Studio (5 to 20 seconds)")
             return self._when_healthy(self._launch(installation), timeout, already_running=False)
 
     def stop(self) -> bool:

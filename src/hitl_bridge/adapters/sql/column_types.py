@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import UsageError
@@ -26,7 +26,7 @@ _CLEAN_IT = "Clean the value where it comes from, then run the command again; no
 class _Named(TypeDecorator[Any]):
     """Knows the name of its column, so that an error can say where without saying what."""
 
-    impl = sa.Text
+    impl: type[TypeEngine[Any]] = sa.Text
     cache_ok = True
 
     def __init__(self, where: str) -> None:

@@ -91,9 +91,8 @@ class SqlInsights:
 
 
 _THERE = sa.case((review_tasks.c.task_id.is_not(None), 1), else_=0)
-_HAS_ANSWER = sa.exists().where(
-    annotation_revisions.c.push_key == review_tasks.c.push_key, annotation_revisions.c.state == AnnotationState.ANSWER
-)
+_ANSWER_OF_TASK = annotation_revisions.c.push_key == review_tasks.c.push_key
+_HAS_ANSWER = sa.exists().where(_ANSWER_OF_TASK, annotation_revisions.c.state == AnnotationState.ANSWER)
 _WAITS = (
     (review_tasks.c.state == TaskState.LIVE)
     & (review_tasks.c.round == items.c.round)

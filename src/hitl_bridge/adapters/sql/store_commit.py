@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam
 from hitl_bridge.adapters.sql.rows import decision_of, item_of, moment_sort_key, version_of, version_row
 from hitl_bridge.adapters.sql.statements import insert_new, items_with_input, record_events, update_each
 from hitl_bridge.adapters.sql.tables import dataset_versions, decisions, items
-from hitl_bridge.core.model import DatasetVersion, Decision, ItemId, ItemState, Op
+from hitl_bridge.core.model import JSON, DatasetVersion, Decision, ItemId, ItemState, Op
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Event, UncommittedDecision
 
@@ -109,7 +109,7 @@ _ITEM_COMMITTED = (
 
 
 def _committed_event(version: DatasetVersion) -> Event:
-    detail = {"version": version.version, "tag": version.tag, "added": version.added}
+    detail: dict[str, JSON] = {"version": version.version, "tag": version.tag, "added": version.added}
     return Event(
         at=version.committed_at,
         action="committed",

@@ -18,7 +18,7 @@ from hitl_bridge.adapters.sql.statements import (
 )
 from hitl_bridge.adapters.sql.tables import batches, items, payloads, receipt_files, review_tasks
 from hitl_bridge.core.lifecycle import may_move
-from hitl_bridge.core.model import BatchId, Item, ItemId, ItemState, TaskState
+from hitl_bridge.core.model import JSON, BatchId, Item, ItemId, ItemState, TaskState
 from hitl_bridge.ports import Batch, Event, ReceiptFile
 
 _WITHDRAWABLE = [state for state in ItemState if may_move(state, ItemState.WITHDRAWN) and state != ItemState.WITHDRAWN]
@@ -79,5 +79,10 @@ def _withdraw_older(connection: Connection, item_ids: Sequence[ItemId], batch: B
 
 
 def _ingested(batch: Batch, queued: int) -> Event:
-    detail = {"batch_id": batch.batch_id, "accepted": batch.accepted, "problems": batch.problems, "items": queued}
+    detail: dict[str, JSON] = {
+        "batch_id": batch.batch_id,
+        "accepted": batch.accepted,
+        "problems": batch.problems,
+        "items": queued,
+    }
     return Event(at=batch.received_at, action="ingested", detail=detail)

@@ -32,12 +32,10 @@ def open_reviews(connection: Connection) -> tuple[list[OpenReview], Marks]:
     """Four queries, however many items have news."""
     rows = connection.execute(items_with_input().where(_HAS_NEWS).order_by(items.c.needs_resolve)).mappings().all()
     tasks = _by_item(connection, sa.select(review_tasks).join(items, _of_item(review_tasks)))
-    behind = sa.select(annotation_revisions, review_tasks.c.item_id, review_tasks.c.revision).select_from(
-        items.join(review_tasks, _of_item(review_tasks)).join(
-            annotation_revisions, annotation_revisions.c.push_key == review_tasks.c.push_key
-        )
-    )
-    answers = _by_item(connection, behind)
+    of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
+    tasks_of_items = items.join(review_tasks, _of_item(review_tasks))
+    behind = sa.select(annotation_revisions, review_tasks.c.item_id, review_tasks.c.revision)
+    answers = _by_item(connection, behind.select_from(tasks_of_items.join(annotation_revisions, of_task)))
     settled = _by_item(connection, sa.select(decisions).join(items, _of_item(decisions)))
     reviews = [_open_review(row, tasks[_key(row)], answers[_key(row)], settled[_key(row)]) for row in rows]
     return reviews, {_key(row): row["needs_resolve"] for row in rows}

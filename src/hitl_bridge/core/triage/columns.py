@@ -42,9 +42,9 @@ RECEIPTS: dict[str, str] = {
     "pool": "VARCHAR",  # the first reviewer pool whose condition holds; NULL if none does
     "uniform_draw": "DOUBLE",  # in [0, 1); drawn if below the rate
     "uniform_rate": "DOUBLE",
-    "audit_draw": "DOUBLE",
+    "audit_draw": "DOUBLE",  # NULL where it could change nothing: only auto-tier items outside the uniform stream
     "audit_rate": "DOUBLE",
-    "holdout_draw": "DOUBLE",
+    "holdout_draw": "DOUBLE",  # NULL outside the uniform stream
     "output": "VARCHAR",
     "scenario": "VARCHAR",
     "attributes": "VARCHAR",

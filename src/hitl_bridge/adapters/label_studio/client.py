@@ -1,0 +1,308 @@
+"""HTTP to Label Studio: one session, every outcome translated into the bridge's errors.
+
+What may be repeated is repeated here (GET, a few times); what may not (POST, PATCH) is sent exactly once and, when the
+answer is not clear, raises `OutcomeUnclear`, so that somebody looks before anything is sent again. Messages carry the
+method, the path and the server's own sentence, never a token and never the data of a task.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from random import SystemRandom
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+
+from hitl_bridge.adapters.label_studio.tokens import Signer
+from hitl_bridge.core.model import JSON
+from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RefusedForSafety, UsageError
+from hitl_bridge.ports import Clock
+
+GET_ATTEMPTS: Final = 4
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 60.0
+WRITE_SECONDS: Final = 180.0
+MOST_BYTES: Final = 256 * 1024 * 1024
+_CHUNK: Final = 1 << 16
+_SENTENCE: Final = 300
+
+Query = Mapping[str, str | int]
+
+
+class OutcomeUnclear(LabelingUnavailable):
+    """A write was sent and it is not known whether it took effect."""
+
+
+class NotFound(RefusedForSafety):
+    """404. What is missing is for the caller to say."""
+
+
+class RequestRejected(UsageError):
+    """The server understood and said no (400 and its kind): nothing was stored."""
+
+    def __init__(self, message: str, reason: str, *, status: int) -> None:
+        self.reason = reason
+        self.status = status
+        super().__init__(message, remedy="Mend what the message names; sending the same again will be refused again.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    content_type: str
+    retry_after: str
+    body: bytes
+
+
+class LabelStudioClient:
+    """The dozen calls of Label Studio that the bridge makes go through `get`, `post` and `patch`.
+
+    Raises LabelingUnavailable (connection, time-out, 5xx, an answer that can't be read; OutcomeUnclear on a write),
+    AccessRefused (401, 403), NotFound (404), RequestRejected (other 4xx).
+    """
+
+    def __init__(self, url: str, token: str, clock: Clock, *, session: requests.Session | None = None) -> None:
+        self.url = checked_url(url)
+        self._clock = clock
+        self._session = session if session is not None else new_session()
+        self._signer = Signer(token, clock.now, self._exchange)
+        self._chance = SystemRandom()
+
+    def get(self, path: str, params: Query | None = None, body: JSON = None) -> JSON:
+        """GET, repeated after a pause where that may help. `body` carries filters too long for a URL."""
+        return parsed(self._get(path, params, body), f"GET {path}")
+
+    def get_text(self, path: str) -> str:
+        """A page that is not JSON."""
+        answer = self._get(path, None, None)
+        return answer.body.decode("utf-8", "replace") if answer.status == 200 else ""
+
+    def post(self, path: str, body: JSON, params: Query | None = None) -> JSON:
+        """POST, sent once."""
+        return self._write("POST", path, params, body)
+
+    def patch(self, path: str, body: JSON) -> JSON:
+        """PATCH, sent once."""
+        return self._write("PATCH", path, None, body)
+
+    def user_id(self) -> int | None:
+        """The account whose token this is, if the token says so."""
+        return self._signer.user_id()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _write(self, method: str, path: str, params: Query | None, body: JSON) -> JSON:
+        what = f"{method} {path}"
+        try:
+            answer = self._authorized(method, path, params, body)
+            check(answer, what)
+            return parsed(answer, what)
+        except OutcomeUnclear:
+            raise
+        except LabelingUnavailable as unclear:
+            raise OutcomeUnclear(unclear.message, remedy=unclear.remedy) from unclear
+
+    def _get(self, path: str, params: Query | None, body: JSON) -> _Answer:
+        what, attempt = f"GET {path}", 1
+        while True:
+            told = ""
+            try:
+                answer = self._authorized("GET", path, params, body)
+                told = answer.retry_after
+                check(answer, what)
+                return answer
+            except LabelingUnavailable:
+                pause = pause_before_retry(attempt, told, self._chance.random(), self._clock.now())
+                if pause is None:
+                    raise
+            self._clock.sleep(pause)
+            attempt += 1
+
+    def _authorized(self, method: str, path: str, params: Query | None, body: JSON) -> _Answer:
+        """One request; a 401 with a renewable token means "too old" once, and was not carried out."""
+        answer = self._send(method, path, params, body, self._signer)
+        if answer.status == 401 and self._signer.can_renew:
+            self._signer.forget()
+            answer = self._send(method, path, params, body, self._signer)
+        return answer
+
+    def _exchange(self, token: str) -> str:
+        answer = self._send("POST", "/api/token/refresh/", None, {"refresh": token}, None)
+        if answer.status in (400, 401, 403):
+            raise AccessRefused(
+                f"Label Studio at {self.url} does not accept the token ({answer.status}).", remedy=_ACCESS_REMEDY
+            )
+        check(answer, "POST /api/token/refresh/")
+        reply = parsed(answer, "POST /api/token/refresh/")
+        access = reply.get("access") if isinstance(reply, Mapping) else None
+        if not isinstance(access, str) or not access:
+            raise LabelingUnavailable(f"Label Studio at {self.url} answered the token exchange with no token.")
+        return access
+
+    def _send(self, method: str, path: str, params: Query | None, body: JSON, signer: Signer | None) -> _Answer:
+        seconds = READ_SECONDS if method == "GET" else WRITE_SECONDS
+        try:
+            with self._session.request(
+                method,
+                self.url + path,
+                params=params,
+                data=None if body is None else encoded(body),
+                headers={"Accept": "application/json", "Content-Type": "application/json"},
+                auth=signer,
+                timeout=(CONNECT_SECONDS, seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return _Answer(
+                    response.status_code,
+                    response.headers.get("Content-Type", ""),
+                    response.headers.get("Retry-After", ""),
+                    capped(response, f"{method} {path}"),
+                )
+        except requests.RequestException as failure:
+            raise LabelingUnavailable(
+                f"Label Studio at {self.url} did not answer {method} {path} ({type(failure).__name__}).",
+                remedy="See whether it runs and can be reached from here, then run the command again.",
+            ) from None
+
+
+_ACCESS_REMEDY: Final = (
+    "Make a new personal access token in Label Studio (Account & Settings), put it into HITL_LABEL_STUDIO_TOKEN, "
+    "and see with `hitl-bridge doctor` that it is accepted."
+)
+
+
+def new_session() -> requests.Session:
+    """No cookies: Label Studio hands out a session cookie, and a cookie would outlive the token."""
+    session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return session
+
+
+def checked_url(url: str) -> str:
+    """The address without a trailing slash. Raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise UsageError(
+            "label_studio.url in hitl.yaml is not the address of a web server.",
+            remedy="Write it like http://127.0.0.1:8080, without user name or query.",
+        )
+    return url.rstrip("/")
+
+
+def encoded(body: JSON) -> bytes:
+    """JSON as bytes; NaN and infinities are refused before anything is sent."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+
+
+def capped(response: requests.Response, what: str) -> bytes:
+    """The body, as long as it is not absurd."""
+    parts, size = [], 0
+    for part in response.iter_content(_CHUNK):
+        size += len(part)
+        if size > MOST_BYTES:
+            raise LabelingUnavailable(f"The answer to {what} is larger than {MOST_BYTES >> 20} MiB; it was not read.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def check(answer: _Answer, what: str) -> None:
+    """Raises for every status but 2xx."""
+    if 200 <= answer.status < 300:
+        return
+    if 300 <= answer.status < 400:
+        raise LabelingUnavailable(
+            f"{what} was answered with a redirect ({answer.status}), which is not followed.",
+            remedy="Set label_studio.url in hitl.yaml to the address that Label Studio itself uses (http or https, host).",
+        )
+    if answer.status in (401, 403):
+        raise AccessRefused(f"{what} was refused ({answer.status}): {sentence(answer)}", remedy=_ACCESS_REMEDY)
+    if answer.status == 404:
+        raise NotFound(f"{what}: not found (404).")
+    if answer.status in (408, 409, 429) or answer.status >= 500:
+        raise LabelingUnavailable(
+            f"{what} was answered with {answer.status}.", remedy="Run the command again in a while; nothing is lost."
+        )
+    reason = sentence(answer)
+    raise RequestRejected(f"{what} was refused ({answer.status}): {reason}", reason, status=answer.status)
+
+
+def parsed(answer: _Answer, what: str) -> JSON:
+    """The body as JSON; believed only if it says that it is JSON and is."""
+    if answer.status == 204:
+        return None
+    if not answer.content_type.lower().startswith("application/json"):
+        raise LabelingUnavailable(
+            f"{what} was answered with {answer.content_type or 'no content type'} where JSON is due.",
+            remedy="Is label_studio.url in hitl.yaml Label Studio's own address, and not a proxy's page?",
+        )
+    try:
+        read: JSON = json.loads(answer.body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise LabelingUnavailable(f"{what} was answered with JSON that can't be read.") from None
+    return read
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def sentence(answer: _Answer) -> str:
+    """The server's own explanation, short, without the task data that it likes to quote after `::`."""
+    if not answer.content_type.lower().startswith("application/json"):
+        return "no explanation given"
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return "no explanation given"
+    if not isinstance(body, dict):
+        return "no explanation given"
+    found = [*_strings(body.get("validation_errors")), *_strings(body.get("predictions"))] or _strings(body.get("detail"))
+    shown = [re.sub(r"\s+", " ", text.split(" :: ")[0]).strip(" -") for text in found]
+    return "; ".join(text for text in shown if text)[:_SENTENCE] or "no explanation given"
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in _strings(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in _strings(part)]
+    return []
+
+
+def pause_before_retry(attempt: int, retry_after: str, chance: float, now: datetime) -> float | None:
+    """Seconds to wait before the next attempt, or None to give up. Doubling with full jitter; `Retry-After` is a floor.
+
+    `attempt` counts from 1; `chance` lies in [0, 1). A server that asks for more than `LONGEST_PAUSE` is left alone.
+    """
+    if attempt >= GET_ATTEMPTS:
+        return None
+    told = seconds_told(retry_after, now)
+    if told > LONGEST_PAUSE:
+        return None
+    return max(told, chance * min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
+
+
+def seconds_told(retry_after: str, now: datetime) -> float:
+    """`Retry-After` as seconds: it is a number or a date."""
+    if not retry_after:
+        return 0.0
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        at = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())

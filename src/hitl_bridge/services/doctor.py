@@ -1,0 +1,196 @@
+"""Looks at everything a workspace needs, and says of each thing what was found and what to do about it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from hitl_bridge.errors import BridgeError
+from hitl_bridge.ports import ServiceStatus
+from hitl_bridge.settings import Settings, key_source, token_file
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_GIT = (2, 30)
+OLDEST_DVC, NEXT_DVC = (3, 60), (4,)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report. `ok` is None for what could not be looked at, or is worth knowing and no fault."""
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """How to look at the outside. Each may raise anything; a BridgeError brings its own remedy.
+
+    Attributes:
+        git_version: such as `2.39.5`.
+        dvc_version: such as `3.67.1`.
+        repository: raises where a dataset version could not be committed now.
+        ignores: whether git leaves a path of the workspace out of commits.
+        store: opens the store; returns what it is, without a password.
+        labeling: asks Label Studio who it is and who we are.
+        label_configs: reads each label config, and returns the names of the files.
+    """
+
+    git_version: Callable[[], str]
+    dvc_version: Callable[[], str]
+    repository: Callable[[Settings], None]
+    ignores: Callable[[str], bool]
+    store: Callable[[Settings], str]
+    labeling: Callable[[Settings], ServiceStatus]
+    label_configs: Callable[[Settings], Sequence[str]]
+
+
+_Look: TypeAlias = "Callable[[Settings, Probes], Iterator[Check]]"
+
+
+def doctor(root: Path, settings: Settings | BridgeError, probes: Probes) -> list[Check]:
+    """Every check, in the order in which trouble is best mended. Never raises.
+
+    `settings` is what loading them gave: the tree, or the error that says what is wrong with them.
+    """
+    checks = [
+        *_looked("Python", _python),
+        *_looked("git", lambda: _git(probes)),
+        *_looked("DVC", lambda: _dvc(probes)),
+        *_settings(settings),
+        *_looked("workspace key", lambda: _key(root)),
+        *_looked("private files", lambda: _private(root, probes)),
+        *_looked("DVC in the workspace", lambda: _dvc_started(root)),
+    ]
+    for name, look in _OF_SETTINGS:
+        checks += _of_settings(name, look, settings, probes)
+    return checks
+
+
+def _looked(name: str, look: Callable[[], Iterator[Check]]) -> list[Check]:
+    try:
+        return list(look())
+    except BridgeError as error:
+        return [Check(name, False, error.message, error.remedy)]
+    except Exception as error:  # noqa: BLE001 (a doctor who falls ill helps nobody: whatever a probe throws is its finding)
+        return [Check(name, False, f"{type(error).__name__}: {error}", "Mend this, or report it if it makes no sense.")]
+
+
+def _of_settings(name: str, look: _Look, settings: Settings | BridgeError, probes: Probes) -> list[Check]:
+    if isinstance(settings, BridgeError):
+        return [Check(name, None, "not looked at: the settings come first")]
+    return _looked(name, lambda: look(settings, probes))
+
+
+# ---------------------------------------------------------------------------------------------- without settings
+
+
+def _python() -> Iterator[Check]:
+    is_new = sys.version_info >= OLDEST_PYTHON
+    remedy = "" if is_new else f"Use Python {_dotted(OLDEST_PYTHON)} or newer."
+    yield Check("Python", is_new, f"{platform.python_version()} on {platform.system()}", remedy)
+
+
+def _git(probes: Probes) -> Iterator[Check]:
+    version = probes.git_version()
+    is_new = _numbers(version) >= OLDEST_GIT
+    yield Check("git", is_new, version, "" if is_new else f"Install git {_dotted(OLDEST_GIT)} or newer.")
+
+
+def _dvc(probes: Probes) -> Iterator[Check]:
+    version = probes.dvc_version()
+    is_right = OLDEST_DVC <= _numbers(version) < NEXT_DVC
+    remedy = "" if is_right else f'pip install "dvc>={_dotted(OLDEST_DVC)},<{_dotted(NEXT_DVC)}"'
+    yield Check("DVC", is_right, version, remedy)
+
+
+def _settings(settings: Settings | BridgeError) -> Iterator[Check]:
+    if isinstance(settings, BridgeError):
+        yield Check("settings", False, settings.message, settings.remedy)
+        return
+    tiers = [tier.name for tier in settings.plan.tiers]
+    found = f"{settings.task}, {len(settings.labels)} labels, tiers {' < '.join(tiers)} (policy {settings.plan.policy_version})"
+    yield Check("settings", True, found)
+
+
+def _key(root: Path) -> Iterator[Check]:
+    yield Check("workspace key", True, f"{key_source(root)}, readable by you alone")
+
+
+def _private(root: Path, probes: Probes) -> Iterator[Check]:
+    state = root / ".hitl"
+    name, remedy = "private files", ""
+    if not probes.ignores(".hitl/bridge.db"):
+        found, remedy = "git would commit .hitl", "Add the line /.hitl/ to .gitignore."
+    elif not probes.ignores("data/payloads/v0.1.0.parquet"):
+        found, remedy = "git would commit data/payloads", "Add /payloads to data/.gitignore: people's texts must stay out of git."
+    elif state.is_dir() and stat.S_IMODE(state.stat().st_mode) & 0o077:
+        found, remedy = "others can look into .hitl", f"chmod 700 {state}"
+    else:
+        found = ".hitl and data/payloads stay out of git"
+    yield Check(name, not remedy, found, remedy)
+
+
+def _dvc_started(root: Path) -> Iterator[Check]:
+    is_there = (root / ".dvc" / "config").is_file()
+    found = "set up" if is_there else f"there is no .dvc/config in {root}"
+    yield Check("DVC in the workspace", is_there, found, "" if is_there else "Run `hitl-bridge init --here` there.")
+
+
+# ------------------------------------------------------------------------------------------------- with settings
+
+
+def _repository(settings: Settings, probes: Probes) -> Iterator[Check]:
+    probes.repository(settings)
+    yield Check("repository", True, f"on branch {settings.git_branch}, ready for dataset versions")
+
+
+def _store(settings: Settings, probes: Probes) -> Iterator[Check]:
+    yield Check("store", True, probes.store(settings))
+
+
+def _label_configs(settings: Settings, probes: Probes) -> Iterator[Check]:
+    names = probes.label_configs(settings)
+    remedy = "" if names else "Run `hitl-bridge init --here`, which brings those of your task type."
+    yield Check("label configs", bool(names), ", ".join(names) or "there are none in label_configs", remedy)
+
+
+def _labeling(settings: Settings, probes: Probes) -> Iterator[Check]:
+    if settings.token is None:
+        remedy = "Set HITL_LABEL_STUDIO_TOKEN, or start one to try with: hitl-bridge label-studio start"
+        yield Check("Label Studio", None, f"no token for {settings.label_studio_url} (nor {_token_place(settings)})", remedy)
+        return
+    status = probes.labeling(settings)
+    for warning in status.warnings:
+        yield Check("Label Studio", None, warning)
+    yield Check("Label Studio", True, f"{status.version} at {status.url}, as {status.user}")
+
+
+_OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
+    ("repository", _repository),
+    ("store", _store),
+    ("label configs", _label_configs),
+    ("Label Studio", _labeling),
+)
+
+
+def _token_place(settings: Settings) -> str:
+    return f"in {token_file(settings.root).relative_to(settings.root)}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`2.39.5 (Apple Git-154)` → (2, 39, 5)."""
+    matched = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in matched[0].split(".")) if matched else ()
+
+
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in numbers)

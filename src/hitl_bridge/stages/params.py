@@ -1,0 +1,227 @@
+"""`params.yaml`, and the two lines of `hitl.yaml` that training needs, as frozen values; every mistake at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from hitl_bridge.core.gate import GatePolicy
+from hitl_bridge.core.model import JSON, NONE_OF_THESE
+from hitl_bridge.core.task_types import TASK_TYPE_NAMES, TaskType, task_type
+from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
+
+if TYPE_CHECKING:
+    from ruamel.yaml.comments import CommentedMap
+
+_Default = TypeVar("_Default")
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareParams:
+    """`holdout_share` of the base data is held out if there is no `data/base/holdout.*`. `group_by` names the attribute
+    that keeps related items on one side of the split."""
+
+    holdout_share: float = 0.2
+    seed: int = 0
+    group_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainParams:
+    """`trainer` is one of `stages.trainers.TRAINERS`; `options` are its own. `name` starts the model version."""
+
+    trainer: str = "sklearn-text"
+    name: str = "model"
+    seed: int = 0
+    base_model: str | None = None
+    options: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateParams:
+    """`bins`: bins of equal width for the calibration error and the reliability curve."""
+
+    bins: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class StageParams:
+    kind: TaskType
+    labels: tuple[str, ...]
+    prepare: PrepareParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    gate: GatePolicy
+
+
+def load_params(root: Path) -> StageParams:
+    """Reads `hitl.yaml` and `params.yaml` below `root`. Raises SettingsError with everything that is wrong in one of them."""
+    kind, labels = _task(_mapping(root / "hitl.yaml"))
+    return _stage_params(_mapping(root / "params.yaml"), kind, labels)
+
+
+def _mapping(path: Path) -> CommentedMap:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no {path.name} here.", remedy="Run the command in the root of a workspace.") from error
+    except YAMLError as error:
+        problem = SettingsProblem(0, path.name, str(error).splitlines()[0])
+        raise SettingsError(path.name, (problem,)) from error
+    if content is None:
+        return CommentedMap()
+    if not isinstance(content, CommentedMap):
+        raise SettingsError(path.name, (SettingsProblem(1, path.name, "must be a mapping"),))
+    return content
+
+
+def _task(content: CommentedMap) -> tuple[TaskType, tuple[str, ...]]:
+    section = _Section(content, "")
+    name = section.one_of("task", TASK_TYPE_NAMES[0], TASK_TYPE_NAMES)
+    labels = section.names("labels")
+    section.raise_problems("hitl.yaml")
+    return task_type(name), labels
+
+
+def _stage_params(content: CommentedMap, kind: TaskType, labels: tuple[str, ...]) -> StageParams:
+    top = _Section(content, "")
+    prepare, train, evaluate, gate = (top.section(name) for name in ("prepare", "train", "evaluate", "gate"))
+    params = StageParams(kind, labels, _prepare(prepare), _train(train), _evaluate(evaluate), _gate(gate))
+    for part in (prepare, train, evaluate, gate):
+        part.refuse_unknown()
+    top.problems.extend(problem for part in (prepare, train, evaluate, gate) for problem in part.problems)
+    top.refuse_unknown()
+    top.raise_problems("params.yaml")
+    return params
+
+
+def _prepare(section: _Section) -> PrepareParams:
+    default = PrepareParams()
+    return PrepareParams(
+        holdout_share=section.number("holdout_share", default.holdout_share, 0.0, 0.9),
+        seed=section.whole("seed", default.seed, 0),
+        group_by=section.text("group_by", None),
+    )
+
+
+def _train(section: _Section) -> TrainParams:
+    from hitl_bridge.stages.trainers import TRAINERS
+
+    default = TrainParams()
+    return TrainParams(
+        trainer=section.one_of("trainer", default.trainer, TRAINERS),
+        name=section.text("name", default.name) or default.name,
+        seed=section.whole("seed", default.seed, 0),
+        base_model=section.text("base_model", None),
+        options=section.plain("options"),
+    )
+
+
+def _evaluate(section: _Section) -> EvaluateParams:
+    return EvaluateParams(bins=section.whole("bins", EvaluateParams().bins, 2))
+
+
+def _gate(section: _Section) -> GatePolicy:
+    default = GatePolicy()
+    return GatePolicy(
+        margin=section.number("margin", default.margin, 0.0001, 0.5),
+        alpha=section.number("alpha", default.alpha, 0.0001, 0.5),
+        require_improvement=section.flag("require_improvement", default.require_improvement),
+        edge_margin=section.number("edge_margin", default.edge_margin, 0.0001, 0.5),
+        max_ece=section.optional_number("max_ece", 0.0, 1.0),
+        min_items=section.whole("min_items", default.min_items, 1),
+        min_edge_items=section.whole("min_edge_items", default.min_edge_items, 1),
+        min_slice_items=section.whole("min_slice_items", default.min_slice_items, 1),
+    )
+
+
+class _Section:
+    """A mapping that is read key by key; what is wrong is collected, not raised."""
+
+    def __init__(self, content: CommentedMap, where: str) -> None:
+        self.content = content
+        self.where = where
+        self.problems: list[SettingsProblem] = []
+        self._read: set[str] = set()
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            return self._wrong(key, f"must be a number from {low} to {high}", default)
+        return float(value)
+
+    def optional_number(self, key: str, low: float, high: float) -> float | None:
+        return None if self._get(key, None) is None else self.number(key, low, low, high)
+
+    def whole(self, key: str, default: int, low: int) -> int:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            return self._wrong(key, f"must be a whole number, {low} or more", default)
+        return int(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        return value if isinstance(value, bool) else self._wrong(key, "must be true or false", default)
+
+    def text(self, key: str, default: str | None) -> str | None:
+        value = self._get(key, default)
+        if value is None or isinstance(value, str):
+            return None if value is None else str(value)
+        return self._wrong(key, "must be a text", default)
+
+    def one_of(self, key: str, default: str, names: tuple[str, ...]) -> str:
+        value = self._get(key, default)
+        return str(value) if value in names else self._wrong(key, f"must be one of: {', '.join(names)}", default)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self._get(key, None)
+        if not isinstance(value, list) or len(value) < 2 or not all(isinstance(each, str) and each for each in value):
+            return self._wrong(key, "must be a list of at least two texts", ())
+        if len(set(value)) < len(value) or NONE_OF_THESE in value:
+            return self._wrong(key, f"must not repeat a label, nor use {NONE_OF_THESE!r}", ())
+        return tuple(str(each) for each in value)
+
+    def plain(self, key: str) -> Mapping[str, JSON]:
+        value = self._get(key, {})
+        return _plain(value) if isinstance(value, dict) else self._wrong(key, "must be a mapping", {})
+
+    def section(self, key: str) -> _Section:
+        from ruamel.yaml.comments import CommentedMap
+
+        value = self._get(key, CommentedMap())
+        if isinstance(value, CommentedMap):
+            return _Section(value, f"{key}.")
+        self._wrong(key, "must be a mapping", None)
+        return _Section(CommentedMap(), f"{key}.")
+
+    def refuse_unknown(self) -> None:
+        for key in self.content:
+            if key not in self._read:
+                self._wrong(str(key), f"is not known; known are: {', '.join(sorted(self._read))}", None)
+
+    def raise_problems(self, path: str) -> None:
+        if self.problems:
+            raise SettingsError(path, tuple(sorted(self.problems, key=lambda problem: problem.line)))
+
+    def _get(self, key: str, default: object) -> object:
+        self._read.add(key)
+        return self.content.get(key, default)
+
+    def _wrong(self, key: str, what: str, default: _Default) -> _Default:
+        line = self.content.lc.key(key)[0] + 1 if key in self.content else 0
+        self.problems.append(SettingsProblem(line, f"{self.where}{key}", what))
+        return default
+
+
+def _plain(value: Mapping[object, object]) -> Mapping[str, JSON]:
+    """Without ruamel's own types, so that it can be written as JSON."""
+    import json
+
+    plain: Mapping[str, JSON] = json.loads(json.dumps(value))
+    return plain

