@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -11,27 +11,35 @@ from typing import TYPE_CHECKING, Self
 
 from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.workspace_lock import workspace_lock
+from hitl_bridge.core import draws
 from hitl_bridge.core.model import ADJUDICATION, JSON, ItemId
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.errors import AccessRefused, BridgeError, UsageError
-from hitl_bridge.ports import Clock, Event, LabelingService, WorkspacePaths
+from hitl_bridge.ports import Clock, Event, LabelingService, PredictionChunk, WorkspacePaths
 from hitl_bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline
+    import pandas as pd
+
+    from hitl_bridge.adapters.dvc import DvcDatasetStore
+    from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
     from hitl_bridge.adapters.label_studio.local_server import LocalServer
     from hitl_bridge.adapters.receipts import ParquetReceipts
     from hitl_bridge.adapters.sql.store import SqlStore
     from hitl_bridge.services.commit import CommitResult
     from hitl_bridge.services.cycle import CycleResult
     from hitl_bridge.services.doctor import Check
-    from hitl_bridge.services.ingest import IngestResult
+    from hitl_bridge.services.ingest import IngestPorts, IngestResult
     from hitl_bridge.services.init import InitRequest, InitResult
     from hitl_bridge.services.insights import Status
     from hitl_bridge.services.pull import PullResult
     from hitl_bridge.services.push import Progress, PushPorts, PushResult
     from hitl_bridge.services.resolve import ResolveResult
     from hitl_bridge.services.retrain import PromoteResult, RetrainResult
+
+
+_FULL_PAGE = "comprehensive"
+"""The label config of tiers that have no file of their own."""
 
 
 def open_bridge(root: Path | str, *, labeling: LabelingService | None = None, clock: Clock | None = None) -> Bridge:
@@ -48,6 +56,20 @@ def open_bridge(root: Path | str, *, labeling: LabelingService | None = None, cl
 
     settings = load_settings(Path(root), rules=DuckDbRules())
     return Bridge(settings, labeling=labeling, clock=clock or SystemClock())
+
+
+def load_decisions(version: str | None = None, root: Path | str = ".") -> pd.DataFrame:
+    """What held at a dataset version (the latest if None), one row an item, with inputs and rationales.
+
+    Args:
+        version: like `v0.12.0`.
+        root: the workspace.
+
+    Raises:
+        UnknownName: there is no such version.
+    """
+    with open_bridge(root) as bridge:
+        return bridge.load_decisions(version)
 
 
 class Bridge(AbstractContextManager["Bridge"]):
@@ -137,6 +159,12 @@ class Bridge(AbstractContextManager["Bridge"]):
         with self._alone():
             return promote(champions, self.paths, self.clock, by=signer, reason=reason, override=override)
 
+    def load_decisions(self, version: str | None = None) -> pd.DataFrame:
+        """What held at a dataset version (the latest if None), one row an item, with inputs and rationales."""
+        from hitl_bridge.services.decisions import decisions_at
+
+        return decisions_at(self.dataset, version).to_pandas()
+
     # ------------------------------------------------------------------------------------- what they need
 
     @cached_property
@@ -171,7 +199,9 @@ class Bridge(AbstractContextManager["Bridge"]):
                 f"There is no token for Label Studio at {self.settings.label_studio_url}.",
                 remedy="Set HITL_LABEL_STUDIO_TOKEN, or try a local one with `hitl-bridge label-studio start`.",
             )
-        return LabelStudio(LabelStudioClient(self.settings.label_studio_url, self.settings.token.reveal(), self.clock))
+        client = LabelStudioClient(self.settings.label_studio_url, self.settings.token.reveal(), self.clock)
+        # Two workspaces may use one Label Studio, with pools of the same names.
+        return LabelStudio(client, namespace=draws.digest(self.settings.workspace_key, "namespace")[:8])
 
     @cached_property
     def dataset(self) -> DvcDatasetStore:
@@ -181,14 +211,30 @@ class Bridge(AbstractContextManager["Bridge"]):
 
     def label_config(self, tier: str) -> str:
         """The label config of a tier: the workspace's template with labels and checklist filled in."""
-        from hitl_bridge.adapters.label_studio.label_configs import label_config
+        from hitl_bridge.adapters.label_studio.label_configs import find_template, render_label_config
 
-        return label_config(self.paths.label_configs, self.policy, tier)
+        policy = self.policy.tier(tier)
+        template = find_template(self.paths.label_configs, self.settings.task, tier, otherwise=_FULL_PAGE)
+        return render_label_config(template, self.policy.labels, policy.checklist, rationale_required=policy.rationale_required)
 
     def _pipeline(self, progress: Callable[[str], None] | None) -> DvcPipeline:
-        from hitl_bridge.adapters.dvc import DvcPipeline
+        from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
 
-        return DvcPipeline(self.settings.root, self.settings.git_branch, progress=progress)
+        return DvcPipeline(self.settings.root, self.settings.git_branch, self.settings.pipeline_file, progress=progress)
+
+    @cached_property
+    def _ingest_ports(self) -> IngestPorts:
+        from hitl_bridge.adapters.prediction_files import read_predictions
+        from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
+        from hitl_bridge.services.ingest import IngestPorts
+
+        policy, key = self.policy, self.settings.workspace_key
+
+        def read(source: str, progress: Callable[[int], None] | None) -> Iterator[PredictionChunk]:
+            return read_predictions(source, policy.kind, policy.labels, key, policy.plan.attributes, progress=progress)
+
+        engine = DuckDbTriage(pools=tuple((pool.name, pool.when) for pool in policy.pools.values()))
+        return IngestPorts(read, self.store, engine, self.receipts, self.receipts, self.clock, key)
 
     @cached_property
     def _push_ports(self) -> PushPorts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -165,12 +166,13 @@ def contents(store: SqlStore) -> Mapping[str, list[tuple[Any, ...]]]:
 
 
 def ingest(store: StateStore, *items: Item, batch_id: str = "b-1") -> None:
-    store.record_batch(a_batch(batch_id), ReceiptFile(f"receipts/{batch_id}.parquet", "cd" * 32, 10), items)
+    of_batch = [replace(item, batch_id=BatchId(batch_id)) for item in items]
+    store.record_batch(a_batch(batch_id), ReceiptFile(f"receipts/{batch_id}.parquet", "cd" * 32, 10), of_batch)
 
 
 def push(store: StateStore, *tasks: ReviewTask, first_task_id: int = 100) -> None:
     store.intend(tasks)
-    store.mark_unknown([task.push_key for task in tasks])
+    store.mark_unknown([task.push_key for task in tasks], NOW)
     there = [RemoteTask(task.push_key, TaskId(first_task_id + n), "2026-11-22T10:10:00Z") for n, task in enumerate(tasks)]
     store.confirm(PROJECT, there, NOW)
 

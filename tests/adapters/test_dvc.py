@@ -288,7 +288,7 @@ def test_an_edit_made_after_a_crash_is_not_overwritten(workspace: Path) -> None:
 
 def test_files_half_written_by_a_crash_are_cleared_away(workspace: Path) -> None:
     intent = {"batch_id": "batch-1", "tag": V1, "files": {file.path: "0" * 64 for file in version_files(1)}}
-    (workspace / ".hitl").mkdir()
+    (workspace / ".hitl").mkdir(exist_ok=True)
     (workspace / ".hitl" / "publish.json").write_text(json.dumps(intent))
     (workspace / "data" / "decisions").mkdir(parents=True)
     (workspace / "data" / "decisions" / "v0.1.0.parquet").write_bytes(b"other bytes")
@@ -307,10 +307,9 @@ def test_two_publishers_at_once_make_two_versions_one_after_the_other(workspace:
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert commits(workspace) == before + 2
-    assert sorted(store(workspace).versions()) == [V1, V2]
-    latest = max(store(workspace).read(tag).items() for tag in (V1, V2))
-    assert len(latest) in (2, 4)
-    assert len(DvcCache(workspace).listing((workspace / "data" / "decisions.dvc").read_bytes(), "data/decisions") or {}) == 2
+    assert store(workspace).versions() == [V1, V2]
+    assert contents(1, 2) in (store(workspace).read(V1), store(workspace).read(V2))
+    assert status(workspace) == ""
 
 
 def test_a_publisher_that_waits_too_long_says_so(workspace: Path) -> None:
@@ -350,7 +349,7 @@ def test_a_pipeline_says_what_it_does_fails_by_stage_and_goes_on_where_it_stoppe
     assert (caught.value.stage, caught.value.exit_code) == ("gate", 1)
     assert "judged" in caught.value.tail
     assert heard.index("prepared") < heard.index("judged")
-    assert (workspace / "reports" / "python").read_text() == sys.executable
+    assert (workspace / "reports" / "python").read_text().startswith(str(Path(sys.executable).parent))
 
     (workspace / "input").write_text("0")
     git(workspace, "commit", "--quiet", "--all", "--message=Mend it")

@@ -128,10 +128,12 @@ class StoreContract:
         ingest(store, item)
         store.intend([task])
         assert store.tasks_in(TaskState.INTENDED) == [task]
-        store.mark_unknown([task.push_key])
-        assert store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN) == [replace(task, state=TaskState.UNKNOWN)]
+        store.mark_unknown([task.push_key], NOW)
+        assert store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN) == [replace(task, state=TaskState.UNKNOWN, sent_at=NOW)]
+        store.mark_unknown([task.push_key], LATER)  # sent once more
         store.confirm(PROJECT, [RemoteTask(task.push_key, TaskId(9), "then")], NOW)
-        live = replace(task, state=TaskState.LIVE, project_id=PROJECT, task_id=TaskId(9), task_created_at="then")
+        there = {"project_id": PROJECT, "task_id": TaskId(9), "task_created_at": "then", "sent_at": LATER}
+        live = replace(task, state=TaskState.LIVE, **there)  # type: ignore[arg-type]
         assert store.tasks_by_key([task.push_key, PushKey("other")]) == {task.push_key: live}
         assert store.task_counts() == {KEY: 1}
         assert len(store.items_in(ItemState.PUSHED)) == 1
@@ -154,9 +156,10 @@ class StoreContract:
         store.intend([a_task(item, push_key="another key")])
         assert [task.push_key for task in store.tasks_in(*TaskState)] == [a_task(item).push_key]
         table = metadata.tables["review_tasks"]
-        with pytest.raises(UsageError), writing(store.engine) as connection:
+        with writing(store.engine) as connection:
             row = dict(connection.execute(sa.select(table)).mappings().one())
-            connection.execute(sa.insert(table).values({**row, "push_key": "another key"}))
+        with pytest.raises(UsageError):
+            _insert_row(store, table, {**row, "push_key": "another key"})
 
     def test_a_task_for_an_unknown_item_is_wrong_use(self, store: SqlStore) -> None:
         with pytest.raises(UsageError) as caught:
@@ -176,7 +179,7 @@ class StoreContract:
         item = an_item()
         ingest(store, item)
         store.intend([a_task(item)])
-        store.mark_unknown([a_task(item).push_key])
+        store.mark_unknown([a_task(item).push_key], NOW)
         ingest(store, an_item(revision=1), batch_id="b-2")
         store.confirm(PROJECT, [RemoteTask(a_task(item).push_key, TaskId(9), "then")], NOW)
         task = store.tasks_by_key([a_task(item).push_key])[a_task(item).push_key]
@@ -227,6 +230,21 @@ class StoreContract:
         older = an_annotation(a_task(item), updated_at="2026-11-22T11:00:00Z")
         assert pull(store, newer) + pull(store, older) == 2
         assert store.annotations_of([a_task(item).push_key]) == [newer]
+
+    def test_a_deletion_counts_even_if_its_task_has_an_older_time(self, store: SqlStore) -> None:
+        first = answered_review(store, an_item())
+        gone = replace(first, updated_at="2026-11-22T10:59:00Z", state=AnnotationState.TOMBSTONE, answer=None)
+        pull(store, gone)
+        assert store.annotations_of([first.push_key]) == [gone]
+
+    def test_an_annotation_that_was_moved_to_another_task_counts_there(self, store: SqlStore) -> None:
+        first = answered_review(store, an_item())
+        other = an_item("t-2")
+        ingest(store, other, batch_id="b-2")
+        push(store, a_task(other), first_task_id=200)
+        moved = replace(first, push_key=a_task(other).push_key, task_id=TaskId(200))
+        assert pull(store, moved) == 1
+        assert store.annotations_of([moved.push_key]) == [moved]
 
     # ------------------------------------------------------------------------------------------ resolve
 
@@ -443,6 +461,11 @@ class StoreContract:
         ]
         pull(store, an_annotation(a_task(item), updated_at="2026-11-22T12:00:00Z"))
         assert store.insights().problems() == []
+
+
+def _insert_row(store: SqlStore, table: sa.Table, row: dict[str, object]) -> None:
+    with writing(store.engine) as connection:
+        connection.execute(sa.insert(table).values(row))
 
 
 class TestSqlite(StoreContract):

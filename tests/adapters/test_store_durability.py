@@ -23,6 +23,7 @@ from hitl_bridge.adapters.sql.engine import make_engine, writing
 from hitl_bridge.adapters.sql.store import SqlStore, open_store
 from hitl_bridge.adapters.sql.tables import metadata
 from hitl_bridge.core.model import (
+    JSON,
     BatchId,
     ItemId,
     ItemState,
@@ -37,10 +38,21 @@ from tests.adapters.store_examples import (
     NOW,
     a_task,
     an_item,
+    answered_review,
     decided_item,
     ingest,
     push,
 )
+
+_ODD_BUT_LEGAL = [
+    "Grüße 漢字 🙂",
+    "\\u0000 in letters",
+    "'; DROP TABLE items; --",
+    "%s %(x)s :x",
+    "\ufeff\u202e",
+    " \t\r\n",
+]
+_CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
 
 
 class StoreDurability:
@@ -50,39 +62,38 @@ class StoreDurability:
 
     # ----------------------------------------------------------------------------------------- odd data
 
-    @pytest.mark.parametrize(
-        "text", ["Grüße 漢字 🙂", "\\u0000 in letters", "'; DROP TABLE items; --", "%s %(x)s :x", "\ufeff\u202e", " \t\r\n"]
-    )
-    def test_odd_but_legal_text_comes_back_as_it_was(self, store: SqlStore, text: str) -> None:
-        item = an_item(f"t-{text}")
-        item = replace(item, prediction=replace(item.prediction, input={text: [text, {"deep": text}]}, scenario=text))
-        ingest(store, item)
-        assert store.items_in(ItemState.QUEUED)[0].prediction == item.prediction
+    def test_odd_but_legal_text_comes_back_as_it_was(self, store: SqlStore) -> None:
+        items = [an_item(f"t-{text}", priority=n / 10) for n, text in enumerate(_ODD_BUT_LEGAL)]
+        inputs: list[dict[str, JSON]] = [{text: [text, {"deep": text}]} for text in _ODD_BUT_LEGAL]
+        odd = [
+            replace(item, prediction=replace(item.prediction, input=each, scenario=text))
+            for item, each, text in zip(items, inputs, _ODD_BUT_LEGAL, strict=True)
+        ]
+        ingest(store, *odd)
+        assert [item.prediction for item in store.items_in(ItemState.QUEUED)] == [item.prediction for item in odd]
 
-    @pytest.mark.parametrize("odd", ["\0", "a\0b", "\ud800", "\udc80\ud83d"])
-    def test_text_that_a_database_can_not_hold_is_refused_without_being_quoted(self, store: SqlStore, odd: str) -> None:
+    def test_text_that_a_database_can_not_hold_is_refused_without_being_quoted(self, store: SqlStore) -> None:
         item = an_item()
-        inputs: list[Any] = [{"text": f"private {odd}"}, {odd: 1}, {"deep": [[odd]]}]
-        for each in inputs:
-            bad = replace(item, prediction=replace(item.prediction, input=each))
-            with pytest.raises(UsageError, match="'input'") as caught:
-                ingest(store, bad)
-            assert "private" not in str(caught.value)
-        with pytest.raises(UsageError, match="'item_id'"):
-            ingest(store, replace(item, item_id=ItemId(odd)))
-        with pytest.raises(UsageError, match="'push_key'"):
-            store.tasks_by_key([PushKey(odd)])
+        for odd in ("\0", "a\0b", "\ud800", "\udc80\ud83d"):
+            inputs: list[Any] = [{"text": f"private {odd}"}, {odd: 1}, {"deep": [[odd]]}]
+            for each in inputs:
+                bad = replace(item, prediction=replace(item.prediction, input=each))
+                with pytest.raises(UsageError, match="'input'") as caught:
+                    ingest(store, bad)
+                assert "private" not in str(caught.value)
+            with pytest.raises(UsageError, match="'item_id'"):
+                ingest(store, replace(item, item_id=ItemId(odd)))
+            with pytest.raises(UsageError, match="'push_key'"):
+                store.tasks_by_key([PushKey(odd)])
         assert store.batch(BatchId("b-1")) is None
 
-    @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+    @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
     def test_numbers_that_are_not_finite_are_refused(self, store: SqlStore, number: float) -> None:
         item = an_item()
-        for bad in (
-            replace(item, prediction=replace(item.prediction, confidence=number)),
-            replace(item, prediction=replace(item.prediction, scores={"refund": number})),
-        ):
-            with pytest.raises(UsageError):
-                ingest(store, bad)
+        with pytest.raises(UsageError, match="'confidence'"):
+            ingest(store, replace(item, prediction=replace(item.prediction, confidence=number)))
+        with pytest.raises(UsageError, match="'scores'"):
+            ingest(store, replace(item, prediction=replace(item.prediction, scores={"refund": number})))
 
     def test_an_id_that_does_not_fit_is_refused(self, store: SqlStore) -> None:
         with pytest.raises(UsageError):
@@ -166,7 +177,7 @@ class StoreDurability:
         def first_open() -> None:
             try:
                 open_store(url, tmp_path).close()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (told to the thread that asserts)
                 failures.append(error)
 
         threads = [threading.Thread(target=first_open) for _ in range(4)]
@@ -240,6 +251,7 @@ class TestSqlite(StoreDurability):
 
     def test_what_the_cycle_asks_is_answered_by_indexes(self, store: SqlStore) -> None:
         decided_item(store, an_item())
+        answered_review(store, an_item("t-2"))
         asked: list[tuple[str, Any]] = []
         event.listen(store.engine, "before_cursor_execute", lambda _c, _k, sql, values, *_: asked.append((sql, values)))
         store.open_reviews()
@@ -279,10 +291,6 @@ class TestPostgresql(StoreDurability):
         ingest(store, an_item())
         other = make_engine(url, tmp_path)
         with other.begin() as connection:
-            connection.execute(
-                sa.text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-                )
-            )
+            connection.execute(sa.text(_CUT))
         other.dispose()
         assert len(store.items_in(ItemState.QUEUED)) == 1

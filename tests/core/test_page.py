@@ -12,16 +12,15 @@ KEY = PushKey("k-1")
 
 
 def test_a_review_page_carries_the_predicted_answer_the_confidence_and_the_reason() -> None:
-    content = page(KEY, an_item(attributes={"amount": 12000, "language": "en"}), (), KIND)
+    content = page(KEY, an_item(attributes={"amount": 12000, "language": "en"}), (), KIND, "Read it all.")
     assert content.prefill == {"label": ("refund",)}
-    assert content.fields["model_says"] == "refund (51 % sure)"
-    assert content.fields["why"] == "The model is unsure"
-    assert content.fields["facts"] == "amount 12000 · language en"
+    assert content.fields["model_says"] == "The model says refund, 51 % sure"
+    assert content.fields["why"] == "The model is unsure (amount 12000 · language en)"
     assert content.candidates == ("refund", "billing", "cancel")
 
 
 def test_a_blind_page_tells_nothing_of_the_prediction() -> None:
-    content = page(KEY, an_item(purpose=Purpose.AUDIT), (), KIND)
+    content = page(KEY, an_item(purpose=Purpose.AUDIT), (), KIND, "Read it all.")
     assert content.prefill == {}
     assert content.candidates == ()
     shown = {name: value for name, value in content.fields.items() if name != "text"}
@@ -30,7 +29,9 @@ def test_a_blind_page_tells_nothing_of_the_prediction() -> None:
 
 
 def test_an_audit_and_a_uniform_item_have_the_same_page() -> None:
-    audit, uniform = (page(KEY, an_item(purpose=purpose), (), KIND) for purpose in (Purpose.AUDIT, Purpose.UNIFORM))
+    audit, uniform = (
+        page(KEY, an_item(purpose=purpose), (), KIND, "Read it all.") for purpose in (Purpose.AUDIT, Purpose.UNIFORM)
+    )
     assert audit == uniform
 
 
@@ -38,7 +39,7 @@ def test_an_adjudicator_sees_all_answers_without_names() -> None:
     item = an_item()
     item = replace(item, round=2, route=replace(item.route, tier=ADJUDICATION, reason="Reviewers disagree."))
     earlier = [an_annotation("ana@example.com", "refund", rationale="a debit"), an_annotation("ben@example.com", None)]
-    content = page(KEY, item, earlier, KIND)
+    content = page(KEY, item, earlier, KIND, "Read it all.")
     assert content.fields["answers"] == [
         {"Reviewer": "Reviewer A", "Answer": "refund", "Rationale": "a debit"},
         {"Reviewer": "Reviewer B", "Answer": "None of these", "Rationale": "–"},
@@ -48,4 +49,4 @@ def test_an_adjudicator_sees_all_answers_without_names() -> None:
 
 
 def test_an_ordinary_reviewer_sees_no_other_answer() -> None:
-    assert page(KEY, an_item(), [an_annotation()], KIND).fields["answers"] == []
+    assert page(KEY, an_item(), [an_annotation()], KIND, "Read it all.").fields["answers"] == []

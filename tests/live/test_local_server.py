@@ -103,7 +103,7 @@ def test_a_port_that_something_else_holds_is_named_with_the_way_out(fresh: Local
             fresh.start()
 
     assert caught.value.port == fresh.port
-    assert "--port" in caught.value.remedy
+    assert "label_studio.url" in caught.value.remedy
     assert fresh.status().state is ServerState.STOPPED
 
 

@@ -167,13 +167,14 @@ class DvcDatasetStore:
             self._intent_file, json.dumps({"batch_id": intent.batch_id, "tag": intent.tag, "files": dict(intent.files)})
         )
         manifest = manifest.with_files(intent.files)
+        trailers = f"{BATCH_TRAILER}: {intent.batch_id}\n{MANIFEST_TRAILER}: {sha256(manifest.text())}\n"
         try:
             changed = self._track(dvc, files, base, manifest)
+            return self._git.commit(changed, f"{message.strip()}\n\n{trailers}", base=base)
         except BridgeError:
+            self.check()  # where the branch was changed under us, taking back would write into somebody else's
             self._settle_left_over()
             raise
-        trailers = f"{BATCH_TRAILER}: {intent.batch_id}\n{MANIFEST_TRAILER}: {sha256(manifest.text())}\n"
-        return self._git.commit(changed, f"{message.strip()}\n\n{trailers}", base=base)
 
     def _track(self, dvc: DvcCommand, files: Sequence[NewFile], base: str, manifest: Manifest) -> list[str]:
         """Files, cache, manifest, remote: all that comes before the commit. Returns what is to be committed."""

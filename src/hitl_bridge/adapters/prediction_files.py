@@ -158,7 +158,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes | str]:
                     pass
                 yield f"larger than {MAX_ROW_BYTES:,} bytes"
             else:
-                yield line.removeprefix(b"\xef\xbb\xbf") if first else line
+                yield (line.removeprefix(b"\xef\xbb\xbf") if first else line).rstrip(b"\r\n")
             first = False
     except _UNREADABLE as broken:
         yield f"the file breaks off here ({type(broken).__name__}): the rows before it were read"

@@ -48,15 +48,17 @@ class ParquetReceipts:
         path, digest = _write_durably(self._folder, fill, lambda sha256: f"{batch_id}-{sha256[:12]}.parquet")
         return ReceiptFile(path=path.name, sha256=digest, rows=receipts.num_rows)
 
-    def write_rejects(self, batch_id: BatchId, problems: Iterable[Problem]) -> str:
-        """The rows that were not taken, as JSONL: file, row and reason, never the row's text. Returns the path."""
+    def write_rejects(self, batch_id: BatchId, problems: Iterable[Problem], *, more: bool = False) -> str:
+        """The rows that were not taken, as JSONL: file, row and reason, never the row's text. Returns the path.
 
-        def fill(stream: IO[bytes]) -> None:
-            for problem in problems:
-                line = json.dumps({"file": problem.file, "row": problem.row, "reason": problem.reason})
-                stream.write(line.encode("ascii") + b"\n")
-
-        path, _ = _write_durably(self._folder, fill, lambda _: f"{batch_id}.rejects.jsonl")
+        Args:
+            more: adds to the batch's file instead of writing it anew.
+        """
+        path = self._folder / f"{batch_id}.rejects.jsonl"
+        lines = (json.dumps({"file": each.file, "row": each.row, "reason": each.reason}) + "\n" for each in problems)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with path.open("a" if more else "w", encoding="ascii") as stream:
+            stream.writelines(lines)
         return str(path)
 
     def known(self, files: Sequence[ReceiptFile], predictions: pa.Table) -> pa.Table:

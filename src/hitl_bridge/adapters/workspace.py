@@ -57,20 +57,25 @@ class WorkspaceTools:
                 "git does not know whose commits these would be.",
                 remedy="Set them with `git config user.name …` and `git config user.email …`.",
             )
-        _output(root, "add", "--force", "--", *paths)
-        _output(root, "commit", "--quiet", "--only", "-m", message, "--", *paths)
+        _output(root, "--literal-pathspecs", "add", "--force", "--", *paths)
+        _output(root, "--literal-pathspecs", "commit", "--quiet", "--only", "-m", message, "--", *paths)
         return _output(root, "rev-parse", "HEAD")
 
     def ignores(self, root: Path, path: str) -> bool:
         """Whether git leaves `path` out of commits."""
-        return _git(root, "check-ignore", "--quiet", "--", path).returncode == 0
+        found = _git(root, "check-ignore", "--quiet", "--", path)
+        if found.returncode > 1:
+            raise RepositoryRefused(f"git can't say what it ignores in {root}: {_said(found)}", remedy="Mend what git names.")
+        return found.returncode == 0
 
 
 def _output(root: Path | None, *arguments: str) -> str:
     done = _git(root, *arguments)
     if done.returncode:
         where = f" in {root}" if root else ""
-        raise RepositoryRefused(f"`git {arguments[0]}` failed{where}: {_said(done)}", remedy="Mend what git names and try again.")
+        raise RepositoryRefused(
+            f"`git {' '.join(arguments[:2])}` failed{where}: {_said(done)}", remedy="Mend what git names and try again."
+        )
     return done.stdout.strip()
 
 
@@ -79,7 +84,7 @@ def _git(root: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]
         raise RepositoryRefused("git is not installed.", remedy=_GIT_MISSING)
     # An identity guessed from the host's name is none, and a hook of the user's has no say in a commit of our files.
     guarded = ["git", "-c", "user.useConfigOnly=true", "-c", "core.hooksPath=/dev/null", *arguments]
-    return _run(guarded, root, GIT_LITERAL_PATHSPECS="1", GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8")
+    return _run(guarded, root, GIT_TERMINAL_PROMPT="0", LC_ALL="C.UTF-8")
 
 
 def _run(command: list[str], root: Path | None, **variables: str) -> subprocess.CompletedProcess[str]:

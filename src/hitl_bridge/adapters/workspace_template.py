@@ -15,7 +15,7 @@ import hitl_bridge
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import NewFile
 
-_PIPELINE = ("dvc.yaml", "params.yaml")
+_TRAINERS = {"image-classification": "sklearn-image"}
 
 
 class PackagedTemplate:
@@ -34,12 +34,12 @@ class PackagedTemplate:
         pages = sorted(page.name for page in folder.iterdir() if page.name.startswith(f"{task}."))
         return [NewFile(f"label_configs/{name}", (folder / name).read_bytes()) for name in pages]
 
-    def pipeline(self, folder: str | None = None) -> list[NewFile]:
+    def pipeline(self, task: str, folder: str | None = None) -> list[NewFile]:
         """`dvc.yaml` and `params.yaml`, for the workspace's root or for a folder in it, from which they work the same."""
+        pipeline, params = self._read("dvc.yaml"), _with_trainer(self._read("params.yaml"), task)
         if folder is None:
-            return [NewFile(name, self._read(name)) for name in _PIPELINE]
-        moved = _moved(self._read("dvc.yaml"), folder)
-        return [NewFile(f"{folder}/dvc.yaml", moved), NewFile(f"{folder}/params.yaml", self._read("params.yaml"))]
+            return [NewFile("dvc.yaml", pipeline), NewFile("params.yaml", params)]
+        return [NewFile(f"{folder}/dvc.yaml", _moved(pipeline, folder)), NewFile(f"{folder}/params.yaml", params)]
 
     def _read(self, name: str) -> bytes:
         try:
@@ -53,6 +53,11 @@ def _home() -> Traversable:
     if packaged.is_dir():
         return packaged
     return Path(hitl_bridge.__file__).parents[2]
+
+
+def _with_trainer(params: bytes, task: str) -> bytes:
+    """The template trains on texts; a task of another kind begins with the trainer made for it."""
+    return params.replace(b"trainer: sklearn-text ", f"trainer: {_TRAINERS.get(task, 'sklearn-text')} ".encode())
 
 
 def _moved(pipeline: bytes, folder: str) -> bytes:
@@ -89,9 +94,9 @@ def _up(entry: Any, up: str) -> Any:
     """Metrics and plots of the whole file, unlike those of a stage, are named from where the file lies."""
     if isinstance(entry, str):
         return f"{up}/{entry}"
-    return {name if name_is_title(options) else f"{up}/{name}": options for name, options in entry.items()}
+    return {name if _is_title(options) else f"{up}/{name}": options for name, options in entry.items()}
 
 
-def name_is_title(options: Any) -> bool:
+def _is_title(options: Any) -> bool:
     """A plot that says what goes on its axes from which file has a title for a name."""
     return isinstance(options, dict) and isinstance(options.get("y"), dict)

@@ -37,8 +37,11 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         heads = ("project", "tasks", "answered", "open", "link")
         grid("Projects", heads, [[p.get(k) for k in ("title", "tasks", "answered", "open", "url")] for p in result.projects])
     if result.problems:
-        heads = ("what", "item", "why")
-        grid("Somebody should look at", heads, [[p.get(k) for k in ("what", "item_id", "reason")] for p in result.problems])
+        grid(
+            "Somebody should look at",
+            ("what", "item", "why"),
+            [[p.get(k) for k in ("what", "item_id", "reason")] for p in result.problems],
+        )
 
 
 def _said(verdict: Mapping[str, JSON]) -> str:

@@ -272,9 +272,9 @@ def _slices(results: PairedResults, policy: GatePolicy) -> Iterable[GateTest]:
 
 def exact_mcnemar(more: int, fewer: int) -> float:
     """One-sided exact McNemar: the probability of at least `more` of `more + fewer` discordant pairs by chance alone."""
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
-    return float(binom.sf(more - 1, more + fewer, 0.5))
+    return float(bdtrc(more - 1, more + fewer, 0.5)) if more else 1.0
 
 
 def agresti_min_bounds(wins: int, losses: int, n: int, alpha: float) -> tuple[float, float]:
@@ -319,9 +319,9 @@ def _fewest(alpha: float, tests: int) -> int:
 
 
 def _z(probability: float) -> float:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    return float(norm.ppf(probability))
+    return float(ndtri(probability))
 
 
 def _pairs(candidate: Sequence[bool], reference: Sequence[bool], where: Sequence[bool] | None = None) -> _Pairs:

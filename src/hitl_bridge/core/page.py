@@ -28,16 +28,15 @@ class TaskContent:
     candidates: tuple[str, ...] = ()
 
 
-def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: TaskType) -> TaskContent:
+def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: TaskType, criteria: str) -> TaskContent:
     """The page of `item`. `earlier` are the answers of the rounds before; only an adjudicator sees them."""
     adjudicated = item.route.tier == ADJUDICATION
     blind = item.route.blind
     fields: dict[str, JSON] = {
         kind.input_field: item.prediction.input[kind.input_field],
-        "why": item.route.reason if adjudicated else item.triage.reason,
+        "why": _why(item, adjudicated=adjudicated),
         "model_says": _BLIND if blind else _model_says(item, kind),
-        "scenario": item.prediction.scenario or "–",
-        "facts": _facts(item),
+        "criteria": criteria,
         "prior": [],
         "answers": _answers(earlier, kind) if adjudicated else [],
     }
@@ -45,14 +44,15 @@ def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: Tas
     return TaskContent(push_key, fields, prefilled, item.route.priority, () if blind else _candidates(item))
 
 
-def _model_says(item: Item, kind: TaskType) -> str:
-    return f"{kind.text(item.prediction.output)} ({_percent(item.prediction.confidence)} sure)"
-
-
-def _facts(item: Item) -> str:
-    """The prediction's typed attributes in one line: `amount 12000 · language en`."""
+def _why(item: Item, *, adjudicated: bool) -> str:
+    """Why the item is here, and what else is known of it: `… (amount 12000 · language en)`."""
+    reason = item.route.reason if adjudicated else item.triage.reason
     known = [f"{name} {value}" for name, value in sorted(item.prediction.attributes.items()) if value is not None]
-    return " · ".join(known) or "–"
+    return f"{reason} ({' · '.join(known)})" if known else reason
+
+
+def _model_says(item: Item, kind: TaskType) -> str:
+    return f"The model says {kind.text(item.prediction.output)}, {_percent(item.prediction.confidence)} sure"
 
 
 def _answers(earlier: Sequence[Annotation], kind: TaskType) -> list[JSON]:

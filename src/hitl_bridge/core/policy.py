@@ -83,6 +83,12 @@ def _span(span: timedelta) -> str:
     return f"{round(hours)} h" if hours <= 48 else f"{round(hours / 24)} d"
 
 
+def criteria(tier: Tier) -> str:
+    """What to go by, in two sentences on each page."""
+    said = "Choose the label that fits best; “None of these” if no label fits or the item can't be judged."
+    return f"{said} Say why in a sentence that a colleague would understand." if tier.rationale_required else said
+
+
 def instructions(key: ProjectKey, tier: Tier, labels: tuple[str, ...]) -> str:
     """The criteria of the tier as plain lines, shown before the first task. No value of the data is in it."""
     lines = [

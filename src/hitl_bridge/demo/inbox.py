@@ -92,14 +92,14 @@ def _deal(label: str, messages: list[Message]) -> tuple[list[Message], list[Mess
 
 
 def _mixed(message: Message) -> str:
-    return hashlib.sha256(message.text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(b"deal\x1f" + message.text.encode("utf-8")).hexdigest()
 
 
 def _messages() -> Iterator[Message]:
     for topic in FIELDS:
         lines = (files("hitl_bridge.demo") / "inbox" / f"{topic}.jsonl").read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
-            yield _message(f"{topic[:3]}-{number:03}", topic, json.loads(line))
+            yield _message(f"{topic}-{number:03}", topic, json.loads(line))
 
 
 def _message(item_id: str, topic: str, row: Mapping[str, JSON]) -> Message:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.dataset.change import TAG, DatasetChange, Unversioned, operation, plan_change, version_order
-from hitl_bridge.core.dataset.schema import decisions_table, from_parquet, payloads_table, to_parquet
-from hitl_bridge.core.model import DatasetVersion, Decision, Op
+from hitl_bridge.core.dataset.schema import decision_schema, from_parquet, payload_schema, to_parquet
+from hitl_bridge.core.model import DatasetVersion, Decision, DecisionId, Op
 from hitl_bridge.ports import Clock, DatasetStore, Event, Insights, NewFile, Published, StateStore, UncommittedDecision
 
 DECISIONS = "data/decisions"
@@ -76,9 +76,13 @@ def _batch_id(key: bytes, waiting: Sequence[UncommittedDecision]) -> str:
 
 
 def _files(change: DatasetChange) -> list[NewFile]:
+    import pyarrow as pa
+
+    records = pa.Table.from_pylist(list(change.records), schema=decision_schema())
+    payloads = pa.Table.from_pylist(list(change.payloads), schema=payload_schema())
     return [
-        NewFile(f"{DECISIONS}/{change.version}.parquet", to_parquet(decisions_table(change.records))),
-        NewFile(f"{PAYLOADS}/{change.version}.parquet", to_parquet(payloads_table(change.payloads))),
+        NewFile(f"{DECISIONS}/{change.version}.parquet", to_parquet(records)),
+        NewFile(f"{PAYLOADS}/{change.version}.parquet", to_parquet(payloads)),
     ]
 
 
@@ -106,7 +110,7 @@ def _take_in_unknown_versions(ports: CommitPorts) -> None:
             _take_in(ports, published, waiting)
 
 
-def _take_in(ports: CommitPorts, published: Published, waiting: Mapping[str, UncommittedDecision]) -> None:
+def _take_in(ports: CommitPorts, published: Published, waiting: Mapping[DecisionId, UncommittedDecision]) -> None:
     version = published.tag.removeprefix(TAG)
     records = from_parquet(ports.dataset.read(published.tag)[f"{DECISIONS}/{version}.parquet"]).to_pylist()
     ids = {f"{row['item_id']}#{row['revision']}.{row['seq']}" for row in records}

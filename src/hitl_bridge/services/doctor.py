@@ -16,6 +16,7 @@ from hitl_bridge.ports import ServiceStatus
 from hitl_bridge.settings import Settings, key_source, token_file
 
 OLDEST_PYTHON = (3, 11)
+_NEVER_IN_GIT = (".hitl", "data/payloads", "data/snapshot")
 OLDEST_GIT = (2, 30)
 OLDEST_DVC, NEXT_DVC = (3, 60), (4,)
 
@@ -81,7 +82,8 @@ def _looked(name: str, look: Callable[[], Iterator[Check]]) -> list[Check]:
     except BridgeError as error:
         return [Check(name, False, error.message, error.remedy)]
     except Exception as error:  # noqa: BLE001 (a doctor who falls ill helps nobody: whatever a probe throws is its finding)
-        return [Check(name, False, f"{type(error).__name__}: {error}", "Mend this, or report it if it makes no sense.")]
+        said = re.sub(r"://[^/@\s]+@", "://***@", str(error))
+        return [Check(name, False, f"{type(error).__name__}: {said}", "Mend this, or report it if it makes no sense.")]
 
 
 def _of_settings(name: str, look: _Look, settings: Settings | BridgeError, probes: Probes) -> list[Check]:
@@ -128,14 +130,14 @@ def _key(root: Path) -> Iterator[Check]:
 def _private(root: Path, probes: Probes) -> Iterator[Check]:
     state = root / ".hitl"
     name, remedy = "private files", ""
-    if not probes.ignores(".hitl/bridge.db"):
-        found, remedy = "git would commit .hitl", "Add the line /.hitl/ to .gitignore."
-    elif not probes.ignores("data/payloads/v0.1.0.parquet"):
-        found, remedy = "git would commit data/payloads", "Add /payloads to data/.gitignore: people's texts must stay out of git."
+    exposed = [folder for folder in _NEVER_IN_GIT if not probes.ignores(f"{folder}/file")]
+    if exposed:
+        found = f"git would commit {', '.join(exposed)}"
+        remedy = f"Add to .gitignore: {' '.join(f'/{folder}/' for folder in exposed)} (texts of people must stay out of git)."
     elif state.is_dir() and stat.S_IMODE(state.stat().st_mode) & 0o077:
         found, remedy = "others can look into .hitl", f"chmod 700 {state}"
     else:
-        found = ".hitl and data/payloads stay out of git"
+        found = f"{', '.join(_NEVER_IN_GIT)} stay out of git"
     yield Check(name, not remedy, found, remedy)
 
 

@@ -14,15 +14,15 @@ from typing import Protocol
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES, task_type
 from hitl_bridge.errors import RepositoryRefused, SettingsError, UsageError
 from hitl_bridge.ports import NewFile, WorkspacePaths
-from hitl_bridge.settings import KEY_BYTES, PIPELINE_APART, check_settings, key_file
+from hitl_bridge.settings import KEY_BYTES, PIPELINE_APART, HitlYaml, check_settings, key_file
 
 _MESSAGE = "Start a review workspace"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _YAML_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _IGNORES = {
     ".gitignore": "/.hitl/\n",
-    # The very lines that DVC would write, so that it finds its own work done.
-    "data/.gitignore": "/decisions\n/payloads\n",
+    # The very lines that DVC would write, so that it finds its own work done; and the snapshot, which it leaves out.
+    "data/.gitignore": "/decisions\n/payloads\n/snapshot\n",
     "models/.gitignore": "/candidate\n/champion\n",
 }
 _CHAMPION = json.dumps({"model_version": None}) + "\n"
@@ -30,14 +30,19 @@ _KEY_REMEDY = "copy it from where the workspace was made, or set HITL_WORKSPACE_
 _BASE = """\
 # data/base: what the model started from
 
-Put your labelled data here, under the names that `{params}` says, and track it with DVC, not with git:
+    train.jsonl      labelled items to train on (or train.csv, train.parquet)
+    holdout.jsonl    labelled items to measure on; without it `prepare.holdout_share` of train is held out (`{params}`)
 
-    dvc add data/base/<file>
-    git add data/base/<file>.dvc data/base/.gitignore
+A row is one item: {{"item_id": "b-0001", "{input}": "…", "label": {label}}}. Labels are spelled as in `hitl.yaml`. An item
+in both files would make every figure too good: keep them apart.
 
-Each row is one item with its input ({input}) and its label, spelled as in `hitl.yaml`. Keep apart what is trained on and what
-the model is measured on: an item that is in both makes every figure too good.
+The files hold texts of people and belong into DVC, not into git:
+
+    dvc add data/base/train.jsonl
+    git add data/base/train.jsonl.dvc data/base/.gitignore
 """
+_EMPTY_FOLDERS = ("data/decisions", "data/payloads")
+"""The pipeline depends on both, also before there is a decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +76,7 @@ class Template(Protocol):
 
     def settings(self) -> str: ...
     def label_configs(self, task: str) -> list[NewFile]: ...
-    def pipeline(self, folder: str | None = None) -> list[NewFile]: ...
+    def pipeline(self, task: str, folder: str | None = None) -> list[NewFile]: ...
 
 
 class Versioning(Protocol):
@@ -136,7 +141,9 @@ def _init(root: Path, request: InitRequest, template: Template, versioning: Vers
     settings = _settings_content(root, request, template)
     checked = check_settings(settings)
     root.mkdir(parents=True, exist_ok=True)
-    created, already = _write_all(root, _files(root, settings, checked.task, template))
+    created, already = _write_all(root, _files(root, settings, checked, template))
+    for folder in _EMPTY_FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
     secret, notes = _keep_key(root)
     created += _start_versioning(root, checked.git.branch, versioning)
     commit, to_do = _committed(root, created, request.here, versioning)
@@ -211,19 +218,23 @@ def _checked(settings: bytes) -> bytes:
     return settings
 
 
-def _files(root: Path, settings: bytes, task: str, template: Template) -> list[NewFile]:
+def _files(root: Path, settings: bytes, checked: HitlYaml, template: Template) -> list[NewFile]:
     """In the order of writing, so that a run cut short is known for what it is and taken up again.
 
     A pipeline apart comes before `hitl.yaml`, which would make the pipeline at the root look like ours.
     """
     folder = _pipeline_folder(root)
-    pipeline = template.pipeline(folder)
+    pipeline = template.pipeline(checked.task, folder)
     hitl_yaml = NewFile("hitl.yaml", settings)
-    base = _BASE.format(params=pipeline[-1].path, input=f"`{task_type(task).input_field}`")
+    base = _BASE.format(
+        params=pipeline[-1].path,
+        input=task_type(checked.task).input_field,
+        label=json.dumps(checked.labels[0], ensure_ascii=False),
+    )
     texts = {**_IGNORES, "data/base/README.md": base, "models/champion.json": _CHAMPION}
     return [
         *([*pipeline, hitl_yaml] if folder else [hitl_yaml, *pipeline]),
-        *template.label_configs(task),
+        *template.label_configs(checked.task),
         *(NewFile(path, text.encode("utf-8")) for path, text in texts.items()),
     ]
 

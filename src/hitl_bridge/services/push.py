@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from hitl_bridge.core.model import Item, ItemState, Project, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.core.page import TaskContent, page
-from hitl_bridge.core.policy import ReviewPolicy, instructions, project_title
+from hitl_bridge.core.policy import ReviewPolicy, criteria, instructions, project_title
 from hitl_bridge.core.sync import plan_tasks, push_key
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
 
@@ -159,7 +159,7 @@ def _may_be_sent(task: ReviewTask, now: datetime) -> bool:
 def _content(ports: PushPorts, policy: ReviewPolicy, item: Item, task: ReviewTask) -> TaskContent:
     before = [push_key(ports.key, replace(item, round=number)) for number in range(1, item.round)]
     earlier = ports.store.annotations_of(before) if before else []
-    return page(task.push_key, item, earlier, policy.kind)
+    return page(task.push_key, item, earlier, policy.kind, criteria(policy.tier(task.project_key.tier)))
 
 
 def _chunks(tasks: Sequence[tuple[Item, ReviewTask]], size: int) -> Iterator[Sequence[tuple[Item, ReviewTask]]]:

@@ -12,11 +12,13 @@ from __future__ import annotations
 from hitl_bridge.settings.durations import duration_text, parse_duration
 from hitl_bridge.settings.environment import KEY_BYTES, cache_dir, key_file, key_source, token_file
 from hitl_bridge.settings.load import check_settings, load_settings
+from hitl_bridge.settings.schema import HitlYaml
 from hitl_bridge.settings.tree import PIPELINE_APART, Secret, Settings
 
 __all__ = [
     "KEY_BYTES",
     "PIPELINE_APART",
+    "HitlYaml",
     "Secret",
     "Settings",
     "cache_dir",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +98,9 @@ def _raw_rows(path: Path) -> Iterator[Mapping[str, JSON] | str]:
     if path.suffix == ".jsonl":
         yield from map(_json_row, path.read_bytes().splitlines())
     elif path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            yield from map(_unfolded, _csv_rows(file))
+        # Bytes that are no UTF-8 survive as surrogates, so that only their own row is refused.
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield from map(_csv_row, csv.DictReader(file))
     elif path.suffix == ".parquet":
         yield from map(_unfolded, _parquet_rows(path))
     else:
@@ -116,12 +117,14 @@ def _json_row(line: bytes) -> Mapping[str, JSON] | str:
     return _unfolded(row) if isinstance(row, dict) else "not a JSON object"
 
 
-def _csv_rows(lines: Iterable[str]) -> Iterator[Mapping[str, JSON]]:
+def _csv_row(row: Mapping[str | None, str | None]) -> Mapping[str, JSON] | str:
     try:
-        for row in csv.DictReader(lines):
-            yield {key: value for key, value in row.items() if key is not None}
-    except UnicodeDecodeError as error:
-        raise UsageError("The CSV file is not valid UTF-8.", remedy="Save it as UTF-8.") from error
+        "".join(value for value in row.values() if isinstance(value, str)).encode("utf-8")
+    except UnicodeEncodeError:
+        return "not valid UTF-8"
+    if None in row:
+        return "more fields than the header has"
+    return _unfolded({key: value for key, value in row.items() if key is not None})
 
 
 def _parquet_rows(path: Path) -> Iterator[Mapping[str, JSON]]:

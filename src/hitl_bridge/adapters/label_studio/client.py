@@ -86,8 +86,8 @@ class LabelStudioClient:
         answer = self._get(path, None, None)
         return answer.body.decode("utf-8", "replace") if answer.status == 200 else ""
 
-    def post(self, path: str, body: JSON, params: Query | None = None) -> JSON:
-        """POST, sent once."""
+    def post(self, path: str, body: JSON | bytes, params: Query | None = None) -> JSON:
+        """POST, sent once. `body` may be JSON that is encoded already."""
         return self._write("POST", path, params, body)
 
     def patch(self, path: str, body: JSON) -> JSON:
@@ -101,8 +101,9 @@ class LabelStudioClient:
     def close(self) -> None:
         self._session.close()
 
-    def _write(self, method: str, path: str, params: Query | None, body: JSON) -> JSON:
+    def _write(self, method: str, path: str, params: Query | None, body: JSON | bytes) -> JSON:
         what = f"{method} {path}"
+        self._signer.ready()  # a token that can't be had is no doubt about the write
         try:
             answer = self._authorized(method, path, params, body)
             check(answer, what)
@@ -128,7 +129,7 @@ class LabelStudioClient:
             self._clock.sleep(pause)
             attempt += 1
 
-    def _authorized(self, method: str, path: str, params: Query | None, body: JSON) -> _Answer:
+    def _authorized(self, method: str, path: str, params: Query | None, body: JSON | bytes) -> _Answer:
         """One request; a 401 with a renewable token means "too old" once, and was not carried out."""
         answer = self._send(method, path, params, body, self._signer)
         if answer.status == 401 and self._signer.can_renew:
@@ -139,9 +140,7 @@ class LabelStudioClient:
     def _exchange(self, token: str) -> str:
         answer = self._send("POST", "/api/token/refresh/", None, {"refresh": token}, None)
         if answer.status in (400, 401, 403):
-            raise AccessRefused(
-                f"Label Studio at {self.url} does not accept the token ({answer.status}).", remedy=_ACCESS_REMEDY
-            )
+            raise AccessRefused(f"Label Studio at {self.url} does not accept the token ({answer.status}).", remedy=_ACCESS_REMEDY)
         check(answer, "POST /api/token/refresh/")
         reply = parsed(answer, "POST /api/token/refresh/")
         access = reply.get("access") if isinstance(reply, Mapping) else None
@@ -149,7 +148,7 @@ class LabelStudioClient:
             raise LabelingUnavailable(f"Label Studio at {self.url} answered the token exchange with no token.")
         return access
 
-    def _send(self, method: str, path: str, params: Query | None, body: JSON, signer: Signer | None) -> _Answer:
+    def _send(self, method: str, path: str, params: Query | None, body: JSON | bytes, signer: Signer | None) -> _Answer:
         seconds = READ_SECONDS if method == "GET" else WRITE_SECONDS
         try:
             with self._session.request(
@@ -157,7 +156,7 @@ class LabelStudioClient:
                 self.url + path,
                 params=params,
                 data=None if body is None else encoded(body),
-                headers={"Accept": "application/json", "Content-Type": "application/json"},
+                headers={"Accept": "application/json, */*;q=0.1", "Content-Type": "application/json"},
                 auth=signer,
                 timeout=(CONNECT_SECONDS, seconds),
                 allow_redirects=False,
@@ -200,8 +199,10 @@ def checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def encoded(body: JSON) -> bytes:
+def encoded(body: JSON | bytes) -> bytes:
     """JSON as bytes; NaN and infinities are refused before anything is sent."""
+    if isinstance(body, bytes):
+        return body
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
@@ -292,7 +293,7 @@ def pause_before_retry(attempt: int, retry_after: str, chance: float, now: datet
     told = seconds_told(retry_after, now)
     if told > LONGEST_PAUSE:
         return None
-    return max(told, chance * min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE))
+    return max(told, chance * min(FIRST_PAUSE * float(2 ** (attempt - 1)), LONGEST_PAUSE))
 
 
 def seconds_told(retry_after: str, now: datetime) -> float:

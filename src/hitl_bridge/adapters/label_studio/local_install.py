@@ -27,6 +27,7 @@ from hitl_bridge.errors import OutsideUnavailable, UsageError
 
 VERSION = "1.23.2"
 LOCK = Path(__file__).with_name("label-studio.lock")
+FIRST_PYTHON_WITHOUT_IT = (3, 14)  # the numpy that it pins has no wheel for this Python
 BUILD_TOOLS = ("setuptools", "wheel", "packaging")
 LINES_SHOWN = 15
 
@@ -59,6 +60,17 @@ class InstallationFailed(OutsideUnavailable):
             f"Label Studio {VERSION} could not be installed: {step} failed.\n{said}",
             remedy="Check that the package index can be reached and that 1.5 GB are free, then run the same command "
             "again: it starts over by itself.",
+        )
+
+
+class PythonTooNew(UsageError):
+    """Label Studio pins libraries that do not exist for the Python that runs us."""
+
+    def __init__(self, python: str) -> None:
+        self.python = python
+        super().__init__(
+            f"Label Studio {VERSION} can't be installed with Python {python}.",
+            remedy="Run the bridge with Python 3.11, 3.12 or 3.13, or use a Label Studio that runs elsewhere.",
         )
 
 
@@ -155,6 +167,8 @@ def own_environment(cache: Path, lock: int, progress: Progress) -> Path:
     stamp = environment / ".complete"
     if stamp.exists() and (environment / "bin" / "python").exists():
         return environment
+    if sys.version_info[:2] >= FIRST_PYTHON_WITHOUT_IT:
+        raise PythonTooNew(sys.version.split()[0])
     install(environment, lock, progress)
     stamp.write_text(f"{VERSION}\n")
     return environment

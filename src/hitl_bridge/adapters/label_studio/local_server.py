@@ -84,7 +84,8 @@ class PortInUse(UsageError):
         self.port = port
         super().__init__(
             f"Port {port} of this machine is in use by another program.",
-            remedy=f"Stop the program that holds it, or name another port in hitl.yaml: label_studio.url (for example {port + 1}).",
+            remedy="Stop the program that holds it, or name another port in hitl.yaml: label_studio.url "
+            f"(for example {port + 1}).",
         )
 
 
@@ -94,7 +95,10 @@ class PortNotAllowed(UsageError):
     def __init__(self, port: int, why: str) -> None:
         self.port = port
         self.why = why
-        super().__init__(f"Label Studio can't listen on port {port}: {why}.", remedy="Name a port above 1023 in hitl.yaml: label_studio.url.")
+        super().__init__(
+            f"Label Studio can't listen on port {port}: {why}.",
+            remedy="Name a port above 1023 in hitl.yaml: label_studio.url.",
+        )
 
 
 class ServerDidNotStart(LabelingUnavailable):

@@ -57,6 +57,11 @@ class Signer(AuthBase):
         """Whether a 401 may just mean that the access token is too old."""
         return is_jwt(self._token)
 
+    def ready(self) -> None:
+        """Sees to it that the next request needs no exchange first."""
+        if self.can_renew:
+            self._current()
+
     def forget(self) -> None:
         """Drops the access token; the next request fetches another."""
         self._access = None

@@ -37,12 +37,16 @@ class _Named(TypeDecorator[Any]):
 class Text(_Named):
     """Text without NUL characters or lone surrogates."""
 
+    cache_ok = True
+
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return None if value is None else storable_text(value, self.where)
 
 
 class Json(_Named):
     """JSON as canonical text: sorted keys, UTF-8, finite numbers. Comes back as dict, list and scalars."""
+
+    cache_ok = True
 
     def process_bind_param(self, value: JSON, dialect: Dialect) -> str | None:
         return None if value is None else canonical_json(value, self.where)
@@ -54,6 +58,8 @@ class Json(_Named):
 class Moment(_Named):
     """An aware datetime as ISO-8601 text in UTC with microseconds, of fixed width so that it sorts as text."""
 
+    cache_ok = True
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
         return None if value is None else moment_text(value, self.where)
 
@@ -64,6 +70,7 @@ class Moment(_Named):
 class Number(_Named):
     """A finite double."""
 
+    cache_ok = True
     impl = sa.Double
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:

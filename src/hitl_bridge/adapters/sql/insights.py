@@ -138,21 +138,21 @@ def _items_aside(connection: Connection) -> list[Mapping[str, JSON]]:
 def _quarantined_annotations(connection: Connection) -> list[Mapping[str, JSON]]:
     """Annotations whose newest revision is quarantined; a good revision since then settles it."""
     quarantined = annotation_revisions.alias("quarantined")
-    same = sa.and_(
-        *(quarantined.c[name] == annotation_revisions.c[name] for name in ("project_id", "annotation_id", "created_at"))
-    )
-    revisions = (
-        sa.select(annotation_revisions)
-        .distinct()
-        .select_from(quarantined.join(annotation_revisions, same))
-        .where(quarantined.c.state == sa.literal_column(f"'{AnnotationState.QUARANTINED}'"))
-    )
+    identity = ("project_id", "annotation_id", "task_id", "created_at")
+    ever = sa.select(*(quarantined.c[name] for name in identity)).where(_quarantined_literally(quarantined))
+    same = sa.tuple_(*(annotation_revisions.c[name] for name in identity)).in_(ever)
+    revisions = sa.select(annotation_revisions).where(same)
     newest = latest_revisions(connection.execute(revisions).mappings())
     standing = [each for each in newest if each.state == AnnotationState.QUARANTINED]
     if not standing:
         return []
     known = _items_of_tasks(connection, standing)
     return [_quarantined_line(each, known.get(each.push_key)) for each in standing]
+
+
+def _quarantined_literally(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    # Not as a bound parameter: the partial index is used only where its condition stands in the statement.
+    return table.c.state == sa.literal_column(f"'{AnnotationState.QUARANTINED}'")
 
 
 def _items_of_tasks(connection: Connection, standing: list[Annotation]) -> Mapping[str, RowMapping]:

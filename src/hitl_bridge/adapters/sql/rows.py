@@ -204,6 +204,7 @@ def task_row(task: ReviewTask) -> Row:
         "project_id": task.project_id,
         "task_id": task.task_id,
         "task_created_at": task.task_created_at,
+        "sent_at": task.sent_at,
     }
 
 
@@ -219,6 +220,7 @@ def task_of(row: RowMapping) -> ReviewTask:
         project_id=row["project_id"],
         task_id=row["task_id"],
         task_created_at=row["task_created_at"],
+        sent_at=row["sent_at"],
     )
 
 

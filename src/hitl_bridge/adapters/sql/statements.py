@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -46,6 +46,11 @@ def update_each(connection: Connection, statement: sa.Update, parameters: Sequen
     """Runs an update with bound parameters for each set of them."""
     if parameters:
         connection.execute(statement, list(parameters))
+
+
+def one_of(column: sa.Column[Any], values: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Like `IN`, which can't stand in a statement that `update_each` runs for many sets of parameters."""
+    return sa.or_(*(column == value for value in values))
 
 
 def record_events(connection: Connection, happened: Sequence[Event]) -> None:

@@ -98,9 +98,9 @@ class SqlStore:
         with reading(self.engine) as connection:
             return store_push.task_counts(connection)
 
-    def mark_unknown(self, keys: Sequence[PushKey]) -> None:
+    def mark_unknown(self, keys: Sequence[PushKey], at: datetime) -> None:
         with writing(self.engine) as connection:
-            store_push.mark_unknown(connection, keys)
+            store_push.mark_unknown(connection, keys, at)
 
     def confirm(self, project_id: ProjectId, tasks: Sequence[RemoteTask], at: datetime) -> None:
         with writing(self.engine) as connection:

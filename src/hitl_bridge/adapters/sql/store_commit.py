@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
 from hitl_bridge.adapters.sql.rows import decision_of, item_of, moment_sort_key, version_of, version_row
-from hitl_bridge.adapters.sql.statements import insert_new, items_with_input, record_events, update_each
+from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
 from hitl_bridge.adapters.sql.tables import dataset_versions, decisions, items
 from hitl_bridge.core.model import JSON, DatasetVersion, Decision, ItemId, ItemState, Op
 from hitl_bridge.errors import UsageError
@@ -23,19 +23,23 @@ _WAITS = decisions.c.version.is_(None) & IS_LATEST_DECISION
 
 
 def uncommitted(connection: Connection) -> list[UncommittedDecision]:
-    """Three queries, however many decisions wait."""
-    waiting = connection.execute(
-        sa.select(decisions).where(_WAITS).order_by(decisions.c.decided_at, decisions.c.item_id)
-    ).mappings()
-    of_waiting = (items.c.item_id == decisions.c.item_id) & (items.c.revision == decisions.c.revision)
-    rows = connection.execute(items_with_input().join(decisions, of_waiting).where(_WAITS)).mappings()
-    found = {row["item_id"]: item_of(row) for row in rows}
-    before = _committed_before(connection)
-    pairs = [(decision_of(row), before.get(row["item_id"])) for row in waiting]
+    """One query for the decisions that wait and two for each chunk of them."""
+    in_order = sa.select(decisions).where(_WAITS).order_by(decisions.c.decided_at, decisions.c.item_id)
+    waiting = [decision_of(row) for row in connection.execute(in_order).mappings()]
+    return [each for some in chunks(waiting) for each in _with_items(connection, some)]
+
+
+def _with_items(connection: Connection, waiting: Sequence[Decision]) -> list[UncommittedDecision]:
+    ids = [decision.item_id for decision in waiting]
+    rows = connection.execute(items_with_input().where(items.c.item_id.in_(ids))).mappings()
+    found = {(row["item_id"], row["revision"]): item_of(row) for row in rows}
+    before = _committed_before(connection, ids)
     return [
-        UncommittedDecision(decision, found[decision.item_id], committed, _answered_at(decision))
-        for decision, committed in pairs
-        if not _takes_back_nothing(decision, committed)
+        UncommittedDecision(
+            decision, found[decision.item_id, decision.revision], before.get(decision.item_id), _answered_at(decision)
+        )
+        for decision in waiting
+        if not _takes_back_nothing(decision, before.get(decision.item_id))
     ]
 
 
@@ -51,18 +55,14 @@ def record_version(connection: Connection, version: DatasetVersion, behind: Sequ
         raise UsageError(f"Another dataset version {version.version!r} was recorded before.", remedy="Take the next number.")
     update_each(connection, _put_into_version(version), [_parameters(decision) for decision in behind])
     update_each(connection, _ITEM_COMMITTED, [{"of_item": item_id} for item_id in {each.item_id for each in behind}])
-    record_events(connection, [_committed_event(version)])
+    record_events(connection, [_version_event(version)])
 
 
-def _committed_before(connection: Connection) -> dict[ItemId, Decision]:
-    """Of each item that has a decision waiting, the newest decision that is in a version."""
-    waiting = decisions.alias("waiting")
-    has_waiting = (waiting.c.item_id == decisions.c.item_id) & waiting.c.version.is_(None)
+def _committed_before(connection: Connection, item_ids: Sequence[ItemId]) -> dict[ItemId, Decision]:
+    """Of each of these items the newest decision that is in a version."""
     query = (
         sa.select(decisions)
-        .distinct()
-        .select_from(waiting.join(decisions, has_waiting))
-        .where(decisions.c.version.is_not(None))
+        .where(decisions.c.item_id.in_(item_ids), decisions.c.version.is_not(None))
         .order_by(decisions.c.item_id, decisions.c.revision, decisions.c.seq)
     )
     return {row["item_id"]: decision_of(row) for row in connection.execute(query).mappings()}
@@ -108,10 +108,10 @@ _ITEM_COMMITTED = (
 )
 
 
-def _committed_event(version: DatasetVersion) -> Event:
+def _version_event(version: DatasetVersion) -> Event:
     detail: dict[str, JSON] = {"version": version.version, "tag": version.tag, "added": version.added}
     return Event(
         at=version.committed_at,
-        action="committed",
+        action="version_recorded",  # "committed" is the event of the service, which knows the labels
         detail={**detail, "changed": version.changed, "removed": version.removed, "git_commit": version.git_commit},
     )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping, bindparam
 
 from hitl_bridge.adapters.sql.rows import annotation_of, annotation_row, moment_sort_key, task_of
-from hitl_bridge.adapters.sql.statements import chunks, insert_new_returning, insert_or_update, update_each
+from hitl_bridge.adapters.sql.statements import chunks, insert_new_returning, insert_or_update, one_of, update_each
 from hitl_bridge.adapters.sql.tables import annotation_revisions, cursors, items, review_tasks
 from hitl_bridge.core.model import Annotation, AnnotationState, ItemState, ProjectId, PushKey, ReviewTask
 
@@ -38,14 +38,22 @@ def annotations_of(connection: Connection, keys: Sequence[PushKey]) -> list[Anno
 
 
 def latest_revisions(rows: Iterable[RowMapping]) -> list[Annotation]:
-    """Of each annotation the newest revision, oldest annotation first.
+    """Of each annotation on a task the newest revision, oldest annotation first.
 
     Newest by the labeling service's time, not by arrival: a pull that was held up may bring an old revision after a new
-    one. Two revisions of the same time (a deletion, a quarantine) go by arrival.
+    one. But a deletion counts whenever it arrives: its time is that of the task, which not every edit moves.
     """
-    ordered = sorted(rows, key=lambda row: (moment_sort_key(row["updated_at"]), row["id"]))
-    newest = {(row["project_id"], row["annotation_id"], row["created_at"]): row for row in ordered}
-    return [annotation_of(row) for row in sorted(newest.values(), key=lambda row: int(row["id"]))]
+    newest: dict[tuple[int, int, int, str], RowMapping] = {}
+    for row in sorted(rows, key=lambda row: int(row["id"])):
+        identity = (row["project_id"], row["task_id"], row["annotation_id"], row["created_at"])
+        before = newest.get(identity)
+        if before is None or row["state"] == AnnotationState.TOMBSTONE or _is_as_new(row, before):
+            newest[identity] = row
+    return [annotation_of(row) for row in newest.values()]
+
+
+def _is_as_new(row: RowMapping, before: RowMapping) -> bool:
+    return moment_sort_key(row["updated_at"]) >= moment_sort_key(before["updated_at"])
 
 
 def record_pull(
@@ -66,7 +74,7 @@ def _mark(connection: Connection, new: Sequence[RowMapping]) -> None:
         newest[row["push_key"]] = max(row["id"], newest.get(row["push_key"], 0))
     statement = (
         sa.update(items)
-        .where(*_is_item_of_task(), items.c.state.not_in(_WITHOUT_REVIEW), review_tasks.c.push_key == bindparam("key"))
+        .where(*_is_item_of_task(), ~one_of(items.c.state, _WITHOUT_REVIEW), review_tasks.c.push_key == bindparam("key"))
         .where(sa.func.coalesce(items.c.needs_resolve, 0) < bindparam("mark", type_=sa.BigInteger))
         .values(needs_resolve=bindparam("mark", type_=sa.BigInteger))
     )

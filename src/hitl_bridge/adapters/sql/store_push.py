@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
 from hitl_bridge.adapters.sql.rows import project_key_of, project_of, project_row, task_of, task_row
-from hitl_bridge.adapters.sql.statements import chunks, insert_new, insert_or_update, record_events, update_each
+from hitl_bridge.adapters.sql.statements import chunks, insert_new, insert_or_update, one_of, record_events, update_each
 from hitl_bridge.adapters.sql.tables import items, projects, review_tasks
 from hitl_bridge.core.lifecycle import may_move
 from hitl_bridge.core.model import ItemState, Project, ProjectId, ProjectKey, PushKey, ReviewTask, TaskState
@@ -44,11 +44,12 @@ def task_counts(connection: Connection) -> Mapping[ProjectKey, int]:
     return {project_key_of(row): row["tasks"] for row in connection.execute(live).mappings()}
 
 
-def mark_unknown(connection: Connection, keys: Sequence[PushKey]) -> None:
+def mark_unknown(connection: Connection, keys: Sequence[PushKey], at: datetime) -> None:
+    """Also for tasks of unclear outcome that are sent once more: `sent_at` is when they were last sent."""
     statement = (
         sa.update(review_tasks)
-        .where(review_tasks.c.push_key == bindparam("key"), review_tasks.c.state == TaskState.INTENDED)
-        .values(state=TaskState.UNKNOWN)
+        .where(review_tasks.c.push_key == bindparam("key"), one_of(review_tasks.c.state, _PROMISED))
+        .values(state=TaskState.UNKNOWN, sent_at=at)
     )
     update_each(connection, statement, [{"key": key} for key in keys])
 
@@ -59,7 +60,7 @@ def confirm(connection: Connection, project_id: ProjectId, tasks: Sequence[Remot
     statement = (
         sa.update(review_tasks)
         .where(review_tasks.c.push_key == bindparam("key"), review_tasks.c.task_id.is_(None))
-        .where(state.in_((*_PROMISED, TaskState.CLOSED)))
+        .where(one_of(state, (*_PROMISED, TaskState.CLOSED)))
         .values(
             state=sa.case((state == TaskState.CLOSED, state), else_=sa.literal(TaskState.LIVE, state.type)),
             project_id=project_id,

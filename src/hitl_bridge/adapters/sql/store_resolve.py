@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping
 
 from hitl_bridge.adapters.sql.rows import decision_of, decision_row, decision_text, item_of, route_row, task_of
-from hitl_bridge.adapters.sql.statements import insert_new, items_with_input, record_events
+from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events
 from hitl_bridge.adapters.sql.store_pull import latest_revisions
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
 from hitl_bridge.core.lifecycle import may_move
@@ -25,29 +25,34 @@ Marks = Mapping[ItemKey, int]
 
 _REVIEWED = (ItemState.PUSHED, ItemState.ANSWERED, ItemState.DECIDED, ItemState.COMMITTED)
 _STANDING_ASIDE = (ItemState.QUARANTINED, ItemState.FAILED)
-_HAS_NEWS = items.c.needs_resolve.is_not(None) & items.c.state.in_(_REVIEWED)
 
 
 def open_reviews(connection: Connection) -> tuple[list[OpenReview], Marks]:
-    """Four queries, however many items have news."""
-    rows = connection.execute(items_with_input().where(_HAS_NEWS).order_by(items.c.needs_resolve)).mappings().all()
-    tasks = _by_item(connection, sa.select(review_tasks).join(items, _of_item(review_tasks)))
+    """One query for the marked items and three for each chunk of them.
+
+    Not one join: without statistics SQLite would start it at the large tables. And the state is looked at here, because
+    with it in the query SQLite would rather read every committed item than the few that are marked.
+    """
+    wanted = items_with_input().where(items.c.needs_resolve.is_not(None)).order_by(items.c.needs_resolve)
+    marked = [row for row in connection.execute(wanted).mappings() if row["state"] in _REVIEWED]
+    reviews = [review for some in chunks(marked) for review in _open_reviews(connection, some)]
+    return reviews, {_key(row): row["needs_resolve"] for row in marked}
+
+
+def _open_reviews(connection: Connection, marked: Sequence[RowMapping]) -> list[OpenReview]:
+    ids = [row["item_id"] for row in marked]
+    tasks = _by_item(connection, sa.select(review_tasks).where(review_tasks.c.item_id.in_(ids)))
     of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
-    tasks_of_items = items.join(review_tasks, _of_item(review_tasks))
     behind = sa.select(annotation_revisions, review_tasks.c.item_id, review_tasks.c.revision)
-    answers = _by_item(connection, behind.select_from(tasks_of_items.join(annotation_revisions, of_task)))
-    settled = _by_item(connection, sa.select(decisions).join(items, _of_item(decisions)))
-    reviews = [_open_review(row, tasks[_key(row)], answers[_key(row)], settled[_key(row)]) for row in rows]
-    return reviews, {_key(row): row["needs_resolve"] for row in rows}
+    behind = behind.select_from(review_tasks.join(annotation_revisions, of_task))
+    answers = _by_item(connection, behind.where(review_tasks.c.item_id.in_(ids)))
+    settled = _by_item(connection, sa.select(decisions).where(decisions.c.item_id.in_(ids)))
+    return [_open_review(row, tasks[_key(row)], answers[_key(row)], settled[_key(row)]) for row in marked]
 
 
 def record_settlements(connection: Connection, settlements: Sequence[Settlement], at: datetime, seen: Marks) -> None:
     happened = [_settle(connection, settlement, at, seen) for settlement in settlements]
     record_events(connection, [event for event in happened if event is not None])
-
-
-def _of_item(table: sa.Table) -> sa.ColumnElement[bool]:
-    return (table.c.item_id == items.c.item_id) & (table.c.revision == items.c.revision)
 
 
 def _key(row: RowMapping) -> ItemKey:
@@ -56,7 +61,7 @@ def _key(row: RowMapping) -> ItemKey:
 
 def _by_item(connection: Connection, wanted: sa.Select[Any]) -> Mapping[ItemKey, list[RowMapping]]:
     found: defaultdict[ItemKey, list[RowMapping]] = defaultdict(list)
-    for row in connection.execute(wanted.where(_HAS_NEWS)).mappings():
+    for row in connection.execute(wanted).mappings():
         found[_key(row)].append(row)
     return found
 
@@ -173,8 +178,8 @@ def _close_unsent(connection: Connection, item_id: ItemId, revision: int) -> Non
 
 
 def _settled_event(settlement: Settlement, row: RowMapping, at: datetime) -> Event:
-    detail: dict[str, JSON] = {"from": row["state"], "to": settlement.state.value, "revision": settlement.revision}
+    detail: dict[str, JSON] = {"from": row["state"], "revision": settlement.revision, "reason": settlement.event}
     detail["round"] = row["round"] if settlement.next_round is None else settlement.next_round.round
     if settlement.decision is not None:
         detail["decision_id"] = settlement.decision.decision_id
-    return Event(at=at, action=settlement.event or settlement.state.value, item_id=settlement.item_id, detail=detail)
+    return Event(at=at, action=settlement.state.value, item_id=settlement.item_id, detail=detail)

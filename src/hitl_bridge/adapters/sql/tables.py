@@ -33,8 +33,8 @@ def _json(name: str, *, nullable: bool = False) -> Column[Any]:
     return Column(name, Json(name), nullable=nullable)
 
 
-def _moment(name: str) -> Column[Any]:
-    return Column(name, Moment(name), nullable=False)
+def _moment(name: str, *, nullable: bool = False) -> Column[Any]:
+    return Column(name, Moment(name), nullable=nullable)
 
 
 def _number(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -178,6 +178,7 @@ review_tasks = sa.Table(
     _remote_id("project_id", nullable=True),
     _remote_id("task_id", nullable=True),
     _text("task_created_at", nullable=True),
+    _moment("sent_at", nullable=True),
     PrimaryKeyConstraint("push_key"),
     UniqueConstraint("item_id", "revision", "round", "seat"),
     ForeignKeyConstraint(["item_id", "revision"], ["items.item_id", "items.revision"]),
@@ -204,7 +205,7 @@ annotation_revisions = sa.Table(
     _number("lead_time", nullable=True),
     _text("reason"),
     _moment("recorded_at"),
-    UniqueConstraint("project_id", "annotation_id", "created_at", "updated_at", "state"),
+    UniqueConstraint("project_id", "annotation_id", "task_id", "created_at", "updated_at", "state"),
     Index("ix_annotations_push_key", "push_key"),
     Index("ix_annotations_quarantined", "project_id", "annotation_id", **_some("state = 'quarantined'")),
 )

@@ -17,7 +17,9 @@ _INT64 = 1 << 63
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # One encoder for all rows: `json.dumps` with options builds a new one at each call.
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False).encode
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+).encode
 
 _TYPE_NAMES = {
     "float": "float",

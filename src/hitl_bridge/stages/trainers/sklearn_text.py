@@ -37,6 +37,9 @@ class SklearnText:
             return LogisticRegression(C=setup.number("C", 10.0), max_iter=int(setup.number("max_iter", 300)))
 
         fitted = fit_calibrated(make, matrix, codes, setup)
+        for _, vectorizer in features.transformer_list:
+            # scikit-learn notes an address in memory here, which would make every file another one.
+            vars(vectorizer).pop("_stop_words_id", None)
         save(folder / FILE, {"features": features, "classifier": fitted.estimator})
         return {"temperature": fitted.temperature}
 
@@ -61,7 +64,8 @@ class _TextModel:
 def _vectorizers(texts: Sequence[str]) -> list[tuple[str, TfidfVectorizer]]:
     """Words, and pieces of words; whichever finds no term in these texts (only emoji, say) is left out."""
     least = 2 if len(texts) >= _MANY else 1
-    words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), sublinear_tf=True, min_df=least, dtype=np.float32)
+    settings = {"token_pattern": r"(?u)\b\w+\b", "ngram_range": (1, 2)}
+    words = TfidfVectorizer(**settings, sublinear_tf=True, min_df=least, dtype=np.float32)
     pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=least, dtype=np.float32)
     everything = TfidfVectorizer(analyzer="char", ngram_range=(1, 1), dtype=np.float32)
     useful = [(name, each) for name, each in (("words", words), ("pieces", pieces)) if _finds_terms(each, texts)]

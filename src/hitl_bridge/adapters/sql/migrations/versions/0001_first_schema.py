@@ -150,6 +150,7 @@ def _review_tasks() -> None:
         sa.Column("project_id", sa.BigInteger(), nullable=True),
         sa.Column("task_id", sa.BigInteger(), nullable=True),
         sa.Column("task_created_at", sa.Text(), nullable=True),
+        sa.Column("sent_at", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["item_id", "revision"], ["items.item_id", "items.revision"], name=op.f("fk_review_tasks_items")),
         sa.PrimaryKeyConstraint("push_key", name=op.f("pk_review_tasks")),
         sa.UniqueConstraint("item_id", "revision", "round", "seat", name=op.f("uq_review_tasks_item_id")),
@@ -177,7 +178,7 @@ def _annotations() -> None:
         sa.Column("recorded_at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_annotations")),
         sa.UniqueConstraint(
-            "project_id", "annotation_id", "created_at", "updated_at", "state", name=op.f("uq_annotations_project_id")
+            "project_id", "annotation_id", "task_id", "created_at", "updated_at", "state", name=op.f("uq_annotations_project_id")
         ),
     )
     op.create_index("ix_annotations_push_key", "annotations", ["push_key"], unique=False)

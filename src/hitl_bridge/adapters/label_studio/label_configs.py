@@ -1,0 +1,346 @@
+"""Label configs: made from the files in `label_configs/` that people edit, and read to know what an answer may be.
+
+A template is a plain Label Studio XML file with an empty `<Choices name="label">`. `render_label_config` fills in what
+`hitl.yaml` says; nothing is ever pasted into XML as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from hitl_bridge.core.model import JSON, NONE_OF_THESE
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, CHECKLIST, LABEL, MANY_LABELS, OTHER_LABEL, RATIONALE
+from hitl_bridge.errors import UsageError
+
+FIELDS: Final[Mapping[str, JSON]] = {
+    "why": "",
+    "model_says": "",
+    "criteria": "",
+    "prior": (),
+    "answers": (),
+    "candidates": (),
+}
+"""What every task carries beside its input, with the value sent where nothing is given: Label Studio prints "undefined"
+for a variable that is missing. `why`, `model_says`, `criteria` are texts; `prior` and `answers` are tables (a list of rows,
+each a mapping of heading to text); `candidates` are made from `TaskContent.candidates`."""
+
+MOST_BYTES: Final = 1_000_000
+_VARIABLE: Final = re.compile(r"\$[\w\[\].{}]+")
+_VALUE_KEYS: Final = {"choices": "choices", "textarea": "text", "rating": "rating", "taxonomy": "taxonomy"}
+_CANDIDATE_KEYS: Final = {ANOTHER_LABEL: "9", NONE_OF_THESE: "0"}
+
+
+class LabelConfigProblem(UsageError):
+    """A label config, or what should go into it, is not usable."""
+
+    def __init__(self, problems: Sequence[str], *, where: str = "label config") -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{where}: " + "; ".join(problems), remedy="Mend the file in label_configs/ or hitl.yaml.")
+
+
+# ------------------------------------------------------------------------------------------- making one
+
+
+def find_template(folder: Path, task_type: str, tier: str, *, otherwise: str) -> str:
+    """The text of `<task type>.<tier>.xml`, or of `<task type>.<otherwise>.xml` for a tier without a file of its own."""
+    for name in (tier, otherwise):
+        path = folder / f"{task_type}.{name}.xml"
+        if path.parent == folder and path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise UsageError(
+        f"There is no label config for tier {tier!r} of {task_type} in {folder}.",
+        remedy=f"Copy a file there and name it {task_type}.{tier}.xml.",
+    )
+
+
+def render_label_config(
+    template: str, labels: Sequence[str], checklist: Sequence[str] = (), rationale_required: bool = False
+) -> str:
+    """The label config of a project: `template` with the labels, the tier's checklist and its rule about the rationale.
+
+    Up to `MANY_LABELS` labels become choices, `NONE_OF_THESE` last; with more, the choices are each task's own
+    candidates, and a search over all labels opens behind `ANOTHER_LABEL`. Raises LabelConfigProblem.
+    """
+    root = parse_xml(template)
+    raise_if(template_problems(root, labels, checklist, rationale_required))
+    choices = named(root, LABEL)
+    if len(labels) > MANY_LABELS:
+        offer_candidates(root, choices, labels)
+    else:
+        offer_labels(choices, labels)
+    fill_checklist(root, checklist)
+    rationale = named(root, RATIONALE)
+    if rationale is not None:
+        set_required(rationale, rationale_required)
+    return ET.tostring(root, encoding="unicode")
+
+
+def template_problems(root: ET.Element, labels: Sequence[str], checklist: Sequence[str], rationale_required: bool) -> list[str]:
+    """Everything that stands in the way of rendering."""
+    problems = []
+    choices = named(root, LABEL)
+    if choices is None or choices.tag != "Choices" or len(choices) or choices.get("value"):
+        problems.append(f'it needs one empty <Choices name="{LABEL}" …/>, which the bridge fills with the labels')
+    if checklist and named(root, CHECKLIST) is None:
+        problems.append(f'the tier has a checklist, so it needs <Choices name="{CHECKLIST}" choice="multiple" …/>')
+    if rationale_required and named(root, RATIONALE) is None:
+        problems.append(f'the tier requires a rationale, so it needs <TextArea name="{RATIONALE}" …/>')
+    if not labels:
+        problems.append("there are no labels")
+    return problems + text_problems("label", labels) + text_problems("checklist entry", checklist)
+
+
+def text_problems(what: str, texts: Sequence[str]) -> list[str]:
+    problems = [f"{what} {text!r} is given twice" for text in sorted({text for text in texts if texts.count(text) > 1})]
+    for text in texts:
+        if not text.strip() or not text.isprintable():
+            problems.append(f"{what} {text!r} is empty or holds characters that can't be shown")
+        elif text in (NONE_OF_THESE, ANOTHER_LABEL):
+            problems.append(f"{what} {text!r} is a word of the bridge's own")
+        elif _VARIABLE.search(text):
+            problems.append(f"{what} {text!r}: Label Studio takes what follows the dollar sign for a variable")
+    return problems
+
+
+def offer_labels(choices: ET.Element | None, labels: Sequence[str]) -> None:
+    assert choices is not None  # noqa: S101  (checked by template_problems)
+    for number, label in enumerate(labels, start=1):
+        hotkey = {"hotkey": str(number)} if number <= 9 else {}
+        ET.SubElement(choices, "Choice", {"value": label, **hotkey})
+    ET.SubElement(choices, "Choice", {"value": NONE_OF_THESE, "hotkey": "0"})
+
+
+def offer_candidates(root: ET.Element, choices: ET.Element | None, labels: Sequence[str]) -> None:
+    """Each task's candidates, and the search. Taxonomy is the one control of Label Studio that can be searched."""
+    assert choices is not None  # noqa: S101  (checked by template_problems)
+    choices.set("value", "$candidates")
+    shown = {"visibleWhen": "choice-selected", "whenTagName": LABEL, "whenChoiceValue": ANOTHER_LABEL}
+    search = ET.Element("View", shown)
+    control = {
+        "name": OTHER_LABEL,
+        "toName": choices.get("toName", ""),
+        "required": "true",
+        "requiredMessage": "Please find the label.",
+        "maxUsages": "1",
+        "minWidth": "420px",
+        "placeholder": "Search all labels",
+    }
+    taxonomy = ET.SubElement(search, "Taxonomy", control)
+    for label in labels:
+        ET.SubElement(taxonomy, "Choice", {"value": label})
+    parent = parents(root)[choices]
+    parent.insert(list(parent).index(choices) + 1, search)
+
+
+def candidate_choices(candidates: Sequence[str]) -> list[JSON]:
+    """`data.candidates`: what a task offers first where there are many labels, with the keys that choose it."""
+    offered = [(label, str(number)) for number, label in enumerate(candidates, start=1)]
+    return [{"value": label, "hotkey": key} for label, key in (*offered, *_CANDIDATE_KEYS.items())]
+
+
+def fill_checklist(root: ET.Element, checklist: Sequence[str]) -> None:
+    control = named(root, CHECKLIST)
+    if control is None:
+        return
+    for entry in checklist:
+        ET.SubElement(control, "Choice", {"value": entry})
+    if checklist:
+        return
+    above = parents(root)
+    parent = above[control]
+    alone = parent.tag == "View" and parent in above and all(child.tag in ("Header", control.tag) for child in parent)
+    if alone:
+        above[parent].remove(parent)
+    else:
+        parent.remove(control)
+
+
+def set_required(control: ET.Element, required: bool) -> None:
+    if required:
+        control.set("required", "true")
+    else:
+        control.attrib.pop("required", None)
+
+
+# ------------------------------------------------------------------------------------------ reading one
+
+
+class LabelConfig:
+    """A label config as Label Studio's own library reads it, and what that library does not check."""
+
+    def __init__(self, xml: str) -> None:
+        self.xml = xml
+        self._root = parse_xml(xml)
+        self._above = parents(self._root)
+        self._controls = {tag.get("name", ""): tag for tag in self._root.iter() if tag.get("name") and tag.get("toName")}
+        self._interface = interface(xml)
+        if LABEL not in self._controls:
+            raise LabelConfigProblem([f"there is no control named {LABEL!r}"])
+
+    @property
+    def sha256(self) -> str:
+        return fingerprint(self.xml)
+
+    def variables(self) -> frozenset[str]:
+        """The fields of `task.data` that the page shows; without one of them Label Studio refuses the task."""
+        values = (tag.get("value", "") for tag in self._root.iter())
+        return frozenset(value[1:] for value in values if re.fullmatch(r"\$\w+", value))
+
+    def region(self, control: str, values: Sequence[JSON]) -> dict[str, JSON]:
+        """A control filled with `values`, in Label Studio's form. Raises KeyError for an unknown control."""
+        tag = self._controls[control]
+        kind = tag.tag.lower()
+        filled: JSON = list(values)
+        if kind == "taxonomy":
+            filled = [[value] for value in values]
+        elif kind == "rating":
+            filled = values[0]
+        value_key = _VALUE_KEYS.get(kind, kind)
+        return {
+            "id": region_id(control),
+            "from_name": control,
+            "to_name": tag.get("toName", "").split(",")[0],
+            "type": kind,
+            "value": {value_key: filled},
+        }
+
+    def has(self, control: str) -> bool:
+        return control in self._controls
+
+    def dynamic(self, control: str) -> bool:
+        """Whether the choices of `control` come with each task."""
+        return control in self._controls and self._controls[control].get("value", "").startswith("$")
+
+    def problems(self, result: Sequence[JSON]) -> list[str]:
+        """What is wrong with a result (predicted or answered), without saying what anybody wrote."""
+        told = self._interface.validate_prediction({"result": plain(result)}, return_errors=True)
+        found = [re.sub(r"(\. )?Got:? .*", "", str(text), flags=re.DOTALL) for text in told]
+        return found or self._double_answers(result)
+
+    def missing(self, controls: Mapping[str, Sequence[JSON]]) -> list[str]:
+        """The required controls that are visible and not filled in; `required` is the browser's affair otherwise."""
+        return [
+            name
+            for name, tag in self._controls.items()
+            if tag.get("required") == "true" and not filled_in(controls.get(name, ())) and self._is_asked(tag, controls)
+        ]
+
+    def _double_answers(self, result: Sequence[JSON]) -> list[str]:
+        counts: dict[str, int] = {}
+        for region in result:
+            if isinstance(region, Mapping) and self._is_single(str(region.get("from_name"))):
+                name = str(region["from_name"])
+                counts[name] = counts.get(name, 0) + len(region_values(region))
+        return [f"{count} answers for {name!r}, which takes one" for name, count in counts.items() if count > 1]
+
+    def _is_single(self, control: str) -> bool:
+        tag = self._controls.get(control)
+        if tag is None or tag.get("perRegion") == "true":
+            return False
+        return tag.tag == "Rating" or tag.get("maxUsages") == "1" or (tag.tag == "Choices" and tag.get("choice") != "multiple")
+
+    def _is_asked(self, tag: ET.Element, controls: Mapping[str, Sequence[JSON]]) -> bool:
+        return tag.get("perRegion") != "true" and all(
+            is_shown(element, controls) for element in self._line_up(tag) if element.get("visibleWhen")
+        )
+
+    def _line_up(self, tag: ET.Element) -> Iterator[ET.Element]:
+        current: ET.Element | None = tag
+        while current is not None:
+            yield current
+            current = self._above.get(current)
+
+
+def is_shown(element: ET.Element, controls: Mapping[str, Sequence[JSON]]) -> bool:
+    """Whether a conditional part of the page was visible. Conditions other than on a choice count as hidden."""
+    chosen = {str(value) for value in controls.get(element.get("whenTagName", ""), ())}
+    wanted = element.get("whenChoiceValue")
+    hit = bool(chosen & set(wanted.split(","))) if wanted else bool(chosen)
+    match element.get("visibleWhen"):
+        case "choice-selected":
+            return hit
+        case "choice-unselected":
+            return not hit
+        case _:
+            return False
+
+
+def filled_in(values: Sequence[JSON]) -> bool:
+    return any(value.strip() if isinstance(value, str) else value is not None for value in values)
+
+
+def region_id(control: str) -> str:
+    """The bridge's own id of a predicted control; it survives into the annotation, so an untouched one is known."""
+    return f"bridge-{control}"
+
+
+def region_values(region: Mapping[str, JSON]) -> tuple[JSON, ...]:
+    """What a region says: choices, texts, a rating, or the last step of each taxonomy path."""
+    kind, value = str(region.get("type", "")).lower(), region.get("value")
+    said = value.get(_VALUE_KEYS.get(kind, kind)) if isinstance(value, Mapping) else None
+    if said is None:
+        return ()
+    if isinstance(said, str) or not isinstance(said, Sequence):
+        return (said,)
+    if kind == "taxonomy":
+        return tuple(path[-1] for path in said if isinstance(path, Sequence) and path)
+    return tuple(said)
+
+
+def plain(result: Sequence[JSON]) -> list[Any]:
+    """A result in which a TextArea's text is always a list: the server holds either."""
+    return [_with_text_list(region) if isinstance(region, Mapping) else region for region in result]
+
+
+def _with_text_list(region: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    value = region.get("value")
+    if region.get("type") == "textarea" and isinstance(value, Mapping) and isinstance(value.get("text"), str):
+        return {**region, "value": {**value, "text": [value["text"]]}}
+    return region
+
+
+def fingerprint(xml: str) -> str:
+    return hashlib.sha256(xml.encode("utf-8")).hexdigest()
+
+
+def interface(xml: str) -> Any:
+    """Label Studio's own reading of a label config. Raises LabelConfigProblem."""
+    # Imported here: it takes about a second, and `hitl-bridge status` has no use for it.
+    from label_studio_sdk.label_interface import LabelInterface
+
+    try:
+        read = LabelInterface(xml)
+        read.validate()
+    except Exception as refused:
+        raise LabelConfigProblem([str(refused).splitlines()[0] if str(refused) else type(refused).__name__]) from refused
+    return read
+
+
+def parse_xml(text: str) -> ET.Element:
+    """XML without a DTD: no entities, no external files. Raises LabelConfigProblem."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise LabelConfigProblem(["a DTD or an entity is not allowed"])
+    if len(text) > MOST_BYTES:
+        raise LabelConfigProblem([f"it is larger than {MOST_BYTES} characters"])
+    try:
+        return ET.fromstring(text)  # noqa: S314  (no DTD, so no entities)
+    except ET.ParseError as broken:
+        raise LabelConfigProblem([f"it is not well-formed XML: {broken}"]) from None
+
+
+def named(root: ET.Element, name: str) -> ET.Element | None:
+    return next((tag for tag in root.iter() if tag.get("name") == name), None)
+
+
+def parents(root: ET.Element) -> dict[ET.Element, ET.Element]:
+    return {child: parent for parent in root.iter() for child in parent}
+
+
+def raise_if(problems: Sequence[str]) -> None:
+    if problems:
+        raise LabelConfigProblem(problems)

@@ -1,0 +1,314 @@
+"""What goes over the wire, as pure functions: tasks out, tasks with annotations in, filters."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
+
+from hitl_bridge.adapters.label_studio.client import encoded
+from hitl_bridge.adapters.label_studio.label_configs import (
+    FIELDS,
+    LabelConfig,
+    candidate_choices,
+    region_id,
+    region_values,
+)
+from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, PushKey, TaskId
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
+from hitl_bridge.errors import LabelingUnavailable
+from hitl_bridge.ports import Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
+
+BRIDGE_KEY: Final = "bridge_key"
+MODEL_VERSION: Final = "bridge"
+"""One for all: the label stream shows only predictions of the project's own version, which is set once."""
+
+MOST_TASK_BYTES: Final = 20_000_000
+_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+# `include` prunes nested objects to the same names, so those are named too.
+TASK_ROW: Final = "id,created_at,data,total_annotations,cancelled_annotations"
+STATE_ROW: Final = (
+    "id,created_at,updated_at,data,annotations,result,completed_by,was_cancelled,lead_time,parent_prediction,updated_by"
+)
+
+T = TypeVar("T")
+
+
+# ---------------------------------------------------------------------------------------------- tasks out
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A task ready to be sent, encoded once."""
+
+    push_key: PushKey
+    encoded: bytes
+
+
+def prepare(content: TaskContent, config: LabelConfig) -> Prepared | Refusal:
+    """The task as it will be sent, or why Label Studio would not take it (or would take it and show nonsense)."""
+    try:
+        task = task_json(content, config)
+        body = encoded(task)
+    except KeyError as unknown:
+        return Refusal(content.push_key, f"the label config has no control {unknown} to fill in")
+    except (ValueError, TypeError, RecursionError):
+        return Refusal(content.push_key, "it holds text or numbers that can't be written as JSON")
+    problem = task_problem(task, content, config)
+    if problem is None and len(body) > MOST_TASK_BYTES:
+        problem = f"it is larger than {MOST_TASK_BYTES} bytes"
+    return Prepared(content.push_key, body) if problem is None else Refusal(content.push_key, problem)
+
+
+def task_json(content: TaskContent, config: LabelConfig) -> JSONObject:
+    """A task with its one prediction. A blind task has an empty one with a score, or it would be served last."""
+    result = [config.region(control, values) for control, values in placed_prefill(content, config).items() if values]
+    candidates = candidate_choices(content.candidates)
+    data = {**FIELDS, **content.fields, "candidates": candidates, BRIDGE_KEY: content.push_key}
+    prediction: JSON = {"result": result, "score": content.priority, "model_version": MODEL_VERSION}
+    return {"data": data, "predictions": [prediction]}
+
+
+def placed_prefill(content: TaskContent, config: LabelConfig) -> Mapping[str, Sequence[JSON]]:
+    """A predicted label that is not among the offered candidates goes where it can be shown: into the search."""
+    label = content.prefill.get(LABEL, ())
+    if not label or not config.dynamic(LABEL) or set(map(str, label)) <= set(content.candidates):
+        return content.prefill
+    return {**content.prefill, LABEL: (ANOTHER_LABEL,), OTHER_LABEL: label}
+
+
+def task_problem(task: JSONObject, content: TaskContent, config: LabelConfig) -> str | None:
+    if not math.isfinite(content.priority) or not 0 <= content.priority <= 1:
+        return "its priority is not a number between 0 and 1"
+    data = task["data"]
+    assert isinstance(data, Mapping)  # noqa: S101  (made above)
+    missing = sorted(config.variables() - data.keys())
+    if missing:
+        return f"the label config shows {', '.join('$' + name for name in missing)}, which the task does not have"
+    wrong = config.problems([config.region(*filled) for filled in placed_prefill(content, config).items() if filled[1]])
+    return "; ".join(wrong) or None
+
+
+def batches(prepared: Sequence[Prepared], most_tasks: int, most_bytes: int) -> Iterator[tuple[Prepared, ...]]:
+    """Cuts by count and by bytes. A task larger than `most_bytes` goes alone."""
+    batch: list[Prepared] = []
+    size = 0
+    for task in prepared:
+        if batch and (len(batch) >= most_tasks or size + len(task.encoded) > most_bytes):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(task)
+        size += len(task.encoded)
+    if batch:
+        yield tuple(batch)
+
+
+def joined(batch: Sequence[Prepared]) -> bytes:
+    """The body of an import."""
+    return b"[" + b",".join(task.encoded for task in batch) + b"]"
+
+
+def instruction_html(text: str) -> str:
+    """The tier's criteria for Label Studio's instruction window, which renders HTML: plain text, escaped."""
+    paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
+    return "".join("<p>" + html.escape(part).replace("\n", "<br>") + "</p>" for part in paragraphs)
+
+
+def imported_ids(reply: JSON, sent: int) -> tuple[TaskId, ...] | None:
+    """The ids of the created tasks in the order sent; None unless every count is what it must be."""
+    if not isinstance(reply, Mapping):
+        return None
+    ids = reply.get("task_ids")
+    if reply.get("task_count") != sent or reply.get("prediction_count") != sent:
+        return None
+    if not isinstance(ids, Sequence) or isinstance(ids, str) or len(set(map(str, ids))) != sent:
+        return None
+    whole = [TaskId(number) for number in ids if isinstance(number, int) and not isinstance(number, bool)]
+    return tuple(whole) if len(whole) == sent else None
+
+
+# ----------------------------------------------------------------------------------------------- tasks in
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What is needed to read annotations: the label config they were given under, who is who, and who we are."""
+
+    config: LabelConfig
+    name_of: Callable[[int], str]
+    our_id: int | None
+
+
+def task_state(row: JSON, reader: Callable[[], Reader]) -> RemoteTaskState | None:
+    """A row of the task list; None if the task is not the bridge's. `reader` is only called if there is an annotation."""
+    key = bridge_key(row)
+    if key is None:
+        return None
+    annotations = rows_of(row, "annotations")
+    read = reader() if annotations else None
+    return RemoteTaskState(
+        push_key=key,
+        task_id=TaskId(field(row, "id", int)),
+        created_at=field(row, "created_at", str),
+        updated_at=field(row, "updated_at", str),
+        annotations=tuple(annotation(one, read) for one in annotations if read is not None),
+    )
+
+
+def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
+    """One annotation; of a skip, whatever the page held is no answer."""
+    result = rows_of(row, "result")
+    skipped = field(row, "was_cancelled", bool)
+    controls = {} if skipped else controls_of(result)
+    return RemoteAnnotation(
+        annotation_id=AnnotationId(field(row, "id", int)),
+        created_at=field(row, "created_at", str),
+        updated_at=field(row, "updated_at", str),
+        completed_by=who(row, "completed_by", reader),
+        updated_by=who(row, "updated_by", reader),
+        was_cancelled=skipped,
+        controls=controls,
+        result=result,
+        lead_time=lead_time(row),
+        problem=authorship_problem(row, result, reader) or (None if skipped else content_problem(result, controls, reader)),
+    )
+
+
+def controls_of(result: Sequence[JSON]) -> dict[str, tuple[JSON, ...]]:
+    """The answer by control name."""
+    found: dict[str, tuple[JSON, ...]] = {}
+    for region in result:
+        if isinstance(region, Mapping) and isinstance(region.get("from_name"), str):
+            name = str(region["from_name"])
+            found[name] = (*found.get(name, ()), *region_values(region))
+    return found
+
+
+def authorship_problem(row: JSON, result: Sequence[JSON], reader: Reader) -> str | None:
+    """Why this annotation is nobody's review."""
+    assert isinstance(row, Mapping)  # noqa: S101  (a row that is no object was refused above)
+    if row.get("completed_by") is None:
+        return "the account that gave it was deleted"
+    if reader.our_id is not None and reader.our_id in (row.get("completed_by"), row.get("updated_by")):
+        return "it was given or changed by the bridge's own account"
+    if row.get("lead_time") is None and (row.get("parent_prediction") is not None or is_untouched(result)):
+        return "it was made from the prediction in bulk, without anybody looking"
+    return None
+
+
+def is_untouched(result: Sequence[JSON]) -> bool:
+    """Whether every region carries the bridge's own id, as in a prediction that was copied."""
+    regions = [region for region in result if isinstance(region, Mapping)]
+    return bool(regions) and all(region.get("id") == region_id(str(region.get("from_name"))) for region in regions)
+
+
+def content_problem(result: Sequence[JSON], controls: Mapping[str, Sequence[JSON]], reader: Reader) -> str | None:
+    problems = reader.config.problems(result)
+    problems += [f"{name!r} is required and was not filled in" for name in reader.config.missing(controls)]
+    return "; ".join(problems) or None
+
+
+def who(row: JSON, key: str, reader: Reader) -> str:
+    user = row.get(key) if isinstance(row, Mapping) else None
+    return reader.name_of(user) if isinstance(user, int) else ""
+
+
+def lead_time(row: JSON) -> float | None:
+    seconds = row.get("lead_time") if isinstance(row, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) and math.isfinite(seconds) else None
+
+
+def remote_tasks(rows: Sequence[JSON]) -> list[RemoteTask]:
+    """One task a key: of several with the same key the one with annotations, else the oldest."""
+    best: dict[PushKey, tuple[tuple[bool, str, int], RemoteTask]] = {}
+    for row in rows:
+        key = bridge_key(row)
+        if key is None:
+            continue
+        task = RemoteTask(key, TaskId(field(row, "id", int)), field(row, "created_at", str))
+        rank = (not has_annotations(row), task.created_at, task.task_id)
+        if key not in best or rank < best[key][0]:
+            best[key] = (rank, task)
+    return [task for _, task in best.values()]
+
+
+def has_annotations(row: JSON) -> bool:
+    assert isinstance(row, Mapping)  # noqa: S101  (bridge_key found a key in it)
+    return any(row.get(name) not in (0, None) for name in ("total_annotations", "cancelled_annotations"))
+
+
+def bridge_key(row: JSON) -> PushKey | None:
+    data = row.get("data") if isinstance(row, Mapping) else None
+    key = data.get(BRIDGE_KEY) if isinstance(data, Mapping) else None
+    return PushKey(key) if isinstance(key, str) and key else None
+
+
+def field(row: JSON, key: str, kind: type[T]) -> T:
+    """`row[key]`, believed only if it is of that kind. Raises LabelingUnavailable."""
+    value: object = row.get(key) if isinstance(row, Mapping) else None
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise LabelingUnavailable(f"Label Studio's answer has no usable {key!r}; nothing of it was believed.")
+    return value
+
+
+def rows_of(reply: JSON, key: str) -> tuple[JSON, ...]:
+    """The list under `key`. Raises LabelingUnavailable."""
+    found = field(reply, key, list)
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------ filters
+
+
+def keys_query(keys: Sequence[PushKey]) -> JSONObject:
+    """Tasks with one of these keys, as the JSON body of a GET: no limit on its length."""
+    return _all([_condition(f"data.{BRIDGE_KEY}", "in_list", "String", list(keys))], "tasks:id")
+
+
+def ids_query(first: TaskId, last: TaskId) -> JSONObject:
+    """Tasks whose ids lie between the two: a primary-key range, far faster than a look-up by key."""
+    return _all([_condition("id", "in", "Number", {"min": first, "max": last})], "tasks:id")
+
+
+def changed_query(since: str) -> JSONObject:
+    """Tasks changed at or after `since` that somebody has touched: freshly imported ones, which nobody has, stay out.
+
+    `updated_by` is empty until an annotation is made or deleted; the counters stand in where an account was deleted.
+    """
+    touched = (
+        _condition("updated_by", "empty", "List", "false"),
+        _condition("total_annotations", "greater", "Number", 0),
+        _condition("cancelled_annotations", "greater", "Number", 0),
+    )
+    lines = [{**_condition("updated_at", "greater_or_equal", "Datetime", since), "child_filter": one} for one in touched]
+    return {"filters": {"conjunction": "or", "items": lines}, "ordering": ["tasks:updated_at"]}
+
+
+def answered_query(since: str | None) -> JSONObject:
+    """Tasks that hold an annotation, by the annotations themselves and not by the task's counters, which may lie."""
+    items = [_condition("annotations_ids", "empty", "String", "false")]
+    if since is not None:
+        items.append(_condition("updated_at", "greater_or_equal", "Datetime", since))
+    return _all(items, "tasks:updated_at")
+
+
+def filter_time(timestamp: str, earlier: timedelta = timedelta(0)) -> str:
+    """A timestamp of Label Studio's in the one form its filters take (any other is a 500), `earlier` subtracted."""
+    try:
+        at = datetime.fromisoformat(timestamp)
+    except ValueError:
+        raise LabelingUnavailable("Label Studio gave a time that can't be read.") from None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return (at.astimezone(UTC) - earlier).strftime(_TIME)
+
+
+def _condition(column: str, operator: str, kind: str, value: JSON) -> dict[str, JSON]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def _all(items: Sequence[JSONObject], order: str) -> JSONObject:
+    return {"filters": {"conjunction": "and", "items": items}, "ordering": [order]}

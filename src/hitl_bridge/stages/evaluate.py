@@ -1,0 +1,128 @@
+"""Stage 3: candidate and champion on the same holdout → metrics, plots, and `reports/paired.parquet` for the gate."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hitl_bridge.core.dataset.schema import canonical_bytes
+from hitl_bridge.core.model import Split
+from hitl_bridge.stages.artifacts import LoadedModel, load_candidate, load_champion
+from hitl_bridge.stages.entry import run_stage
+from hitl_bridge.stages.files import sha256, write_bytes, write_json
+from hitl_bridge.stages.metrics import Flags, Outcomes, figures, outcomes, reliability
+from hitl_bridge.stages.params import load_params
+from hitl_bridge.stages.snapshot import FOLDER, Example, read_examples
+from hitl_bridge.stages.trainers import Unlabelled
+
+PAIRED = Path("reports/paired.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    """A model's outcomes on the holdout, and how long they took."""
+
+    model: LoadedModel
+    found: Outcomes
+    seconds: float
+
+
+def evaluate(root: Path) -> str:
+    """Measures the models of the workspace at `root`; returns the candidate's accuracy in a sentence."""
+    params = load_params(root)
+    holdout_file = root / FOLDER / f"{Split.HOLDOUT.value}.parquet"
+    holdout = [example for example in read_examples(holdout_file) if example.label in params.labels]
+    models = {"candidate": load_candidate(root, params.labels), "champion": load_champion(root, params.labels)}
+    done = {name: _evaluated(model, holdout, params.labels) for name, model in models.items() if model is not None}
+    bins = params.evaluate.bins
+    write_json(root / "reports/metrics.json", {name: _report(each, holdout, bins) for name, each in done.items()})
+    write_json(root / "reports/latency.json", {name: _latency(each) for name, each in done.items()})
+    _write_plots(root / "reports/plots", done, holdout, params.labels, bins)
+    write_bytes(root / PAIRED, _paired(done, holdout, params.labels, sha256(holdout_file.read_bytes())))
+    found = done["candidate"].found
+    right = f"{found.right.mean():.1%} right" if len(holdout) else "nothing to measure"
+    return f"{done['candidate'].model.model_version} on {len(holdout)} holdout items: {right}."
+
+
+def _evaluated(model: LoadedModel, holdout: Sequence[Example], labels: Sequence[str]) -> _Evaluated:
+    started = time.perf_counter()
+    scores = model.scores([Unlabelled(example.item_id, example.input) for example in holdout])
+    seconds = time.perf_counter() - started
+    return _Evaluated(model, outcomes(scores, [labels.index(example.label) for example in holdout]), seconds)
+
+
+def _report(each: _Evaluated, holdout: Sequence[Example], bins: int) -> dict[str, object]:
+    """Figures overall, on the edge cases and by scenario."""
+    edge = np.array([example.edge for example in holdout], dtype=bool)
+    return {
+        "model_version": each.model.model_version,
+        "overall": figures(each.found, bins),
+        "edge": figures(each.found.where(edge), bins),
+        "scenarios": {name: figures(each.found.where(here), bins) for name, here in _scenarios(holdout).items()},
+    }
+
+
+def _scenarios(holdout: Sequence[Example]) -> dict[str, Flags]:
+    names = sorted({example.scenario for example in holdout if example.scenario is not None})
+    return {name: np.array([example.scenario == name for example in holdout], dtype=bool) for name in names}
+
+
+def _latency(each: _Evaluated) -> dict[str, float]:
+    """Apart from the metrics, because it is the one figure that is never the same twice."""
+    n = len(each.found.right)
+    return {"seconds": round(each.seconds, 4), "milliseconds_per_item": round(1000 * each.seconds / n, 4) if n else 0.0}
+
+
+def _write_plots(
+    folder: Path, done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], bins: int
+) -> None:
+    found = done["candidate"].found
+    curve = ((round(each.confidence, 6), round(each.accuracy, 6), each.n) for each in reliability(found, bins))
+    _write_csv(folder / "reliability.csv", ("confidence", "accuracy", "n"), curve)
+    pairs = ((labels[truth], labels[predicted]) for truth, predicted in zip(found.truth, found.predicted, strict=True))
+    _write_csv(folder / "confusion.csv", ("actual", "predicted"), pairs)
+    bars = (
+        (f"{scenario} ({name})", round(float(each.found.right[here].mean()), 6), scenario, name, int(here.sum()))
+        for scenario, here in _scenarios(holdout).items()
+        for name, each in done.items()
+    )
+    _write_csv(folder / "scenarios.csv", ("slice", "accuracy", "scenario", "model", "n"), bars)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_bytes(path, sink.getvalue().encode())
+
+
+def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], digest: str) -> bytes:
+    """One row a holdout item: what each model said, with how much confidence, and whether it was right. No texts."""
+    import pyarrow as pa
+
+    columns: dict[str, object] = {
+        "item_id": pa.array([example.item_id for example in holdout], pa.string()),
+        "label": pa.array([example.label for example in holdout], pa.string()),
+        "scenario": pa.array([example.scenario for example in holdout], pa.string()),
+        "edge": pa.array([example.edge for example in holdout], pa.bool_()),
+        "source": pa.array([example.source for example in holdout], pa.string()),
+    }
+    metadata = {"holdout_sha256": digest}
+    for name, each in done.items():
+        columns[f"{name}_label"] = pa.array([labels[code] for code in each.found.predicted], pa.string())
+        columns[f"{name}_confidence"] = pa.array(each.found.confidence.round(6), pa.float64())
+        columns[f"{name}_right"] = pa.array(each.found.right, pa.bool_())
+        metadata[f"{name}_version"] = each.model.model_version
+        metadata[f"{name}_trained_on"] = each.model.snapshot_sha256
+    return canonical_bytes(pa.table(columns).replace_schema_metadata(metadata))
+
+
+if __name__ == "__main__":
+    run_stage(evaluate)

@@ -1,0 +1,131 @@
+"""Each thing that can be wrong with a workspace is a line with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hitl_bridge.adapters.workspace import WorkspaceTools
+from hitl_bridge.errors import BridgeError, LabelingUnavailable, RepositoryRefused, StoreUnavailable
+from hitl_bridge.ports import ServiceStatus
+from hitl_bridge.services.doctor import Check, Probes, doctor
+from hitl_bridge.settings import Settings, load_settings
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HITL_WORKSPACE_KEY", KEY)
+    (tmp_path / "hitl.yaml").write_text("task: text-classification\nlabels: [a, b]\ntiers: {quick: {}}\n")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("")
+    return tmp_path
+
+
+def tree(root: Path, *, has_token: bool = True) -> Settings:
+    return load_settings(root, {"HITL_WORKSPACE_KEY": KEY, "HITL_LABEL_STUDIO_TOKEN": "t0ken" if has_token else ""})
+
+
+def healthy() -> Probes:
+    return Probes(
+        git_version=lambda: "2.39.5",
+        dvc_version=lambda: "3.67.1",
+        repository=lambda settings: None,
+        ignores=lambda path: True,
+        store=lambda settings: "SQLite",
+        labeling=lambda settings: ServiceStatus(settings.label_studio_url, "1.23.0", "bridge@example.com"),
+        label_configs=lambda settings: ["text-classification.quick.xml"],
+    )
+
+
+def line(checks: Sequence[Check], name: str) -> Check:
+    (check,) = (check for check in checks if check.name == name)
+    return check
+
+
+def test_a_healthy_workspace_has_no_fault(workspace: Path) -> None:
+    checks = doctor(workspace, tree(workspace), healthy())
+    assert [check.name for check in checks if check.ok is not True] == []
+    assert "policy p-" in line(checks, "settings").found
+    assert line(checks, "Label Studio").found == "1.23.0 at http://127.0.0.1:8080, as bridge@example.com"
+
+
+def test_every_fault_is_a_line_with_a_remedy_and_the_others_are_looked_at_all_the_same(workspace: Path) -> None:
+    def repository(settings: Settings) -> None:
+        raise RepositoryRefused("Branch 'main' is checked out.", remedy="Run `git switch reviews`.")
+
+    def store(settings: Settings) -> str:
+        raise StoreUnavailable("locked", remedy="Stop the other process.")
+
+    def labeling(settings: Settings) -> ServiceStatus:
+        raise LabelingUnavailable("no answer", remedy="Start it.")
+
+    probes = replace(healthy(), git_version=lambda: "2.11.0", dvc_version=lambda: "4.0.0", ignores=lambda path: False)
+    probes = replace(probes, repository=repository, store=store, labeling=labeling, label_configs=lambda settings: [])
+    (workspace / ".dvc" / "config").unlink()
+    checks = doctor(workspace, tree(workspace), probes)
+    wrong = {check.name for check in checks if check.ok is False}
+    assert wrong == {
+        "git",
+        "DVC",
+        "private files",
+        "DVC in the workspace",
+        "repository",
+        "store",
+        "label configs",
+        "Label Studio",
+    }
+    assert all(check.remedy for check in checks if check.ok is False)
+    assert line(checks, "repository").remedy == "Run `git switch reviews`."
+
+
+def test_broken_settings_are_told_and_what_hangs_on_them_is_not_looked_at(workspace: Path) -> None:
+    (workspace / "hitl.yaml").write_text("task: nothing\n")
+    with pytest.raises(BridgeError) as caught:
+        load_settings(workspace, {})
+    checks = doctor(workspace, caught.value, healthy())
+    assert (line(checks, "settings").ok, "line 1: task" in line(checks, "settings").found) == (False, True)
+    assert line(checks, "git").ok
+    assert [check.name for check in checks if check.ok is None] == ["repository", "store", "label configs", "Label Studio"]
+
+
+def test_a_missing_key_is_a_line_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HITL_WORKSPACE_KEY")
+    check = line(doctor(workspace, tree(workspace), healthy()), "workspace key")
+    assert (check.ok, "is missing" in check.found) == (False, True)
+
+
+def test_no_token_yet_is_no_fault_but_says_what_to_do(workspace: Path) -> None:
+    check = line(doctor(workspace, tree(workspace, has_token=False), healthy()), "Label Studio")
+    assert (check.ok, "HITL_LABEL_STUDIO_TOKEN" in check.remedy) == (None, True)
+
+
+def test_a_warning_of_label_studio_is_a_line_beside_the_good_news(workspace: Path) -> None:
+    status = ServiceStatus("http://x", "1.10.0", "me", ("version 1.10 is older than what was tested",))
+    checks = doctor(workspace, tree(workspace), replace(healthy(), labeling=lambda settings: status))
+    assert [check.ok for check in checks if check.name == "Label Studio"] == [None, True]
+
+
+def test_whatever_a_probe_throws_is_its_finding_without_a_password(workspace: Path) -> None:
+    def store(settings: Settings) -> str:
+        raise RuntimeError("could not reach postgresql+psycopg://me:s3cret@db/x")
+
+    check = line(doctor(workspace, tree(workspace), replace(healthy(), store=store)), "store")
+    assert check.ok is False
+    assert check.found == "RuntimeError: could not reach postgresql+psycopg://***@db/x"
+
+
+def test_a_folder_that_others_can_look_into_is_a_fault(workspace: Path) -> None:
+    (workspace / ".hitl").mkdir(mode=0o755)
+    check = line(doctor(workspace, tree(workspace), healthy()), "private files")
+    assert (check.ok, check.remedy) == (False, f"chmod 700 {workspace / '.hitl'}")
+
+
+def test_the_git_and_dvc_of_this_machine_are_good_enough() -> None:
+    tools = WorkspaceTools()
+    assert [int(part) for part in tools.git_version().split(".")[:2]] >= [2, 30]
+    assert tools.dvc_version().startswith("3.")
