@@ -146,7 +146,8 @@ class Bridge(AbstractContextManager["Bridge"]):
         from hitl_bridge.services.retrain import retrain
 
         with self._alone():
-            return retrain(self._pipeline(progress), self.paths, force=force)
+            lock_file = str(Path(self.settings.pipeline_file).with_suffix(".lock"))
+            return retrain(self._pipeline(progress), self.paths, lock_file, force=force)
 
     def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
         """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""

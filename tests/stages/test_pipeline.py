@@ -22,6 +22,7 @@ evaluate(Path.cwd())
 FILES_OF_INIT = """\
 /.hitl/
 /data/snapshot/
+/dvc_plots/
 """
 
 

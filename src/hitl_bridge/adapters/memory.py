@@ -54,6 +54,7 @@ class InMemoryLabeling:
     """
 
     def __init__(self, url: str = "http://labeling.invalid") -> None:
+        self.requests_made = 0
         self.refused: dict[PushKey, str] = {}
         self._url = url
         self._projects: dict[ProjectId, _Project] = {}
@@ -66,11 +67,11 @@ class InMemoryLabeling:
     # ------------------------------------------------------------------------------------------- the service
 
     def ping(self) -> ServiceStatus:
-        self._fail_if_due()
+        self._called()
         return ServiceStatus(self._url, "in memory", "bridge@example.com")
 
     def keep_project(self, plan: ProjectPlan) -> Project:
-        self._fail_if_due()
+        self._called()
         config = LabelConfig(plan.label_config)
         there = next((pid for pid, one in self._projects.items() if one.plan.key == plan.key), None)
         project_id = ProjectId(self._new_id()) if there is None else there
@@ -79,7 +80,7 @@ class InMemoryLabeling:
         return Project(plan.key, project_id, plan.title, f"{self._url}/projects/{project_id}/", config.sha256)
 
     def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
-        self._fail_if_due()
+        self._called()
         there = self._project(project.project_id)
         created: list[RemoteTask] = []
         refused: list[Refusal] = []
@@ -95,12 +96,12 @@ class InMemoryLabeling:
         return PushOutcome(tuple(created), tuple(refused))
 
     def find_tasks(self, project: Project, keys: Sequence[PushKey]) -> list[RemoteTask]:
-        self._fail_if_due()
+        self._called()
         found = payloads.remote_tasks([counted(row) for row in self._project(project.project_id).tasks.values()])
         return [task for task in found if task.push_key in set(keys)]
 
     def changed_since(self, project: Project, cursor: str | None) -> Iterator[RemoteTaskState]:
-        self._fail_if_due()
+        self._called()
         there = self._project(project.project_id)
         since = "" if cursor is None else payloads.filter_time(cursor)
         rows = [row for row in there.tasks.values() if row["touched"] and str(row["updated_at"]) >= since]
@@ -126,7 +127,7 @@ class InMemoryLabeling:
         """Somebody, not always who gave it, changes an answer in place."""
         row, annotation = self._annotation(annotation_id)
         result = self._result(TaskId(payloads.field(row, "id", int)), controls)
-        changes = {"result": result, "updated_by": self._person(reviewer), "updated_at": self._tick()}
+        changes: dict[str, JSON] = {"result": result, "updated_by": self._person(reviewer), "updated_at": self._tick()}
         kept = [one for one in payloads.rows_of(row, "annotations") if one is not annotation]
         self._touch(row, [*kept, {**annotation, **changes}])
 
@@ -239,7 +240,8 @@ class InMemoryLabeling:
     def _name_of(self, user_id: int) -> str:
         return next(email for email, number in self._people.items() if number == user_id)
 
-    def _fail_if_due(self) -> None:
+    def _called(self) -> None:
+        self.requests_made += 1
         if self._failures:
             raise self._failures.pop(0)
 

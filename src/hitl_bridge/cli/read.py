@@ -34,8 +34,10 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         },
     )
     if result.projects:
-        heads = ("project", "tasks", "answered", "open", "link")
-        grid("Projects", heads, [[p.get(k) for k in ("title", "tasks", "answered", "open", "url")] for p in result.projects])
+        rows = [[project.get(name) for name in ("title", "tasks", "answered", "open")] for project in result.projects]
+        grid("Projects", ("project", "tasks", "answered", "open"), rows)
+        for project in result.projects:
+            console().print(f"{project.get('url')}  {project.get('title')}", markup=False)
     if result.problems:
         grid(
             "Somebody should look at",

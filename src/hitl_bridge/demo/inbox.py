@@ -32,6 +32,7 @@ class Message:
     topic: str
     amount: float | None
     language: str
+    traits: tuple[str, ...]
 
     def as_input(self) -> dict[str, JSON]:
         """A row for `predict`: what the shop's pipeline knows of a message, not what it means."""
@@ -41,12 +42,13 @@ class Message:
         return {"item_id": self.item_id, "input": {"text": self.text}, "scenario": self.topic, "attributes": attributes}
 
     def as_example(self) -> dict[str, JSON]:
-        """A row of labelled base data."""
+        """A row of labelled base data. Messages with a difficulty that was named when they were written are edge cases."""
         return {
             "item_id": self.item_id,
             "input": {"text": self.text},
             "output": {"label": self.label},
             "scenario": self.topic,
+            "edge": bool(self.traits),
         }
 
 
@@ -111,4 +113,5 @@ def _message(item_id: str, topic: str, row: Mapping[str, JSON]) -> Message:
         topic=topic,
         amount=float(amount) if isinstance(amount, int | float) else None,
         language=str(row["language"]),
+        traits=tuple(str(trait) for trait in row["traits"]) if isinstance(row["traits"], list) else (),
     )

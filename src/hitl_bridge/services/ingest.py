@@ -51,7 +51,7 @@ class RejectsWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What ingest needs of the world, and the workspace's key."""
+    """What ingest needs of the world, and the workspace's key. `batch_rows` is the length of a batch."""
 
     read: PredictionReader
     store: StateStore
@@ -60,11 +60,12 @@ class IngestPorts:
     rejects: RejectsWriter
     clock: Clock
     key: bytes
+    batch_rows: int = BATCH_ROWS
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of an input. `batches` is one for each `BATCH_ROWS` rows, `batch_id` the first of them.
+    """What became of an input. `batches` is one for each length of a batch, `batch_id` the first of them.
 
     `rejected` counts the problem rows. `rejects_path` is where all of them are listed; None if there are none, or in a
     dry run.
@@ -111,7 +112,7 @@ def ingest(
         RefusedForSafety: receipts that the store counts on are missing.
     """
     result = IngestResult(tiers={tier.name: 0 for tier in policy.plan.tiers})
-    for gathered in _gathered(ports.read(source, progress)):
+    for gathered in _gathered(ports.read(source, progress), ports.batch_rows):
         taken, problems = _Intake(ports, policy, Path(source).name, dry_run).take(gathered)
         result = result.plus(taken)
         if problems and result.batch_id and not dry_run:
@@ -120,12 +121,12 @@ def ingest(
     return result
 
 
-def _gathered(chunks: Iterable[PredictionChunk]) -> Iterator[PredictionChunk]:
+def _gathered(chunks: Iterable[PredictionChunk], batch_rows: int) -> Iterator[PredictionChunk]:
     """Chunks put together to batches: by rows read, so that the same input is always cut at the same places."""
     held: list[PredictionChunk] = []
     for chunk in chunks:
         held.append(chunk)
-        if sum(each.read for each in held) >= BATCH_ROWS:
+        if sum(each.read for each in held) >= batch_rows:
             yield _joined(held)
             held = []
     if held:

@@ -11,8 +11,8 @@ from hitl_bridge.core.model import JSON, Verdict
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.ports import Champions, Clock, Pipeline, WorkspacePaths
 
-RESULTS = ("dvc.lock", "reports")
-"""What a retraining leaves that git keeps: the lock file, the metrics, the plots, the verdict."""
+REPORTS = "reports"
+"""Where a retraining leaves what git keeps beside the lock file: metrics, plots, verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class RetrainResult:
     git_commit: str | None
 
 
-def retrain(pipeline: Pipeline, paths: WorkspacePaths, *, force: bool = False) -> RetrainResult:
-    """Runs the pipeline and commits what it reports."""
+def retrain(pipeline: Pipeline, paths: WorkspacePaths, lock_file: str, *, force: bool = False) -> RetrainResult:
+    """Runs the pipeline and commits what it reports, with its lock file (`dvc.lock`)."""
     ran = pipeline.repro(force=force)
     verdict = read_json(paths.root / "reports" / "verdict.json")
     name = _text(verdict.get("candidate")) or "the candidate"
-    commit = pipeline.save(f"Retrain: {name} – {verdict.get('verdict')}", RESULTS)
+    commit = pipeline.save(f"Retrain: {name} – {verdict.get('verdict')}", (lock_file, REPORTS))
     return RetrainResult(
         ran=ran,
         verdict=_text(verdict.get("verdict")),

@@ -70,12 +70,22 @@ class LabelStudioClient:
     AccessRefused (401, 403), NotFound (404), RequestRejected (other 4xx).
     """
 
-    def __init__(self, url: str, token: str, clock: Clock, *, session: requests.Session | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        clock: Clock,
+        *,
+        session: requests.Session | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         self.url = checked_url(url)
         self._clock = clock
+        self._most_bytes = most_bytes
         self._session = session if session is not None else new_session()
         self._signer = Signer(token, clock.now, self._exchange)
         self._chance = SystemRandom()
+        self.requests_made = 0
 
     def get(self, path: str, params: Query | None = None, body: JSON = None) -> JSON:
         """GET, repeated after a pause where that may help. `body` carries filters too long for a URL."""
@@ -150,6 +160,7 @@ class LabelStudioClient:
 
     def _send(self, method: str, path: str, params: Query | None, body: JSON | bytes, signer: Signer | None) -> _Answer:
         seconds = READ_SECONDS if method == "GET" else WRITE_SECONDS
+        self.requests_made += 1
         try:
             with self._session.request(
                 method,
@@ -166,7 +177,7 @@ class LabelStudioClient:
                     response.status_code,
                     response.headers.get("Content-Type", ""),
                     response.headers.get("Retry-After", ""),
-                    capped(response, f"{method} {path}"),
+                    capped(response, f"{method} {path}", self._most_bytes),
                 )
         except requests.RequestException as failure:
             raise LabelingUnavailable(
@@ -206,13 +217,13 @@ def encoded(body: JSON | bytes) -> bytes:
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
 
 
-def capped(response: requests.Response, what: str) -> bytes:
+def capped(response: requests.Response, what: str, most_bytes: int) -> bytes:
     """The body, as long as it is not absurd."""
     parts, size = [], 0
     for part in response.iter_content(_CHUNK):
         size += len(part)
-        if size > MOST_BYTES:
-            raise LabelingUnavailable(f"The answer to {what} is larger than {MOST_BYTES >> 20} MiB; it was not read.")
+        if size > most_bytes:
+            raise LabelingUnavailable(f"The answer to {what} is larger than {most_bytes} bytes; it was not read.")
         parts.append(part)
     return b"".join(parts)
 

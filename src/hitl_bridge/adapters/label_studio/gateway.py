@@ -51,9 +51,12 @@ class LabelStudio:
     `namespace` keeps two workspaces apart that use pools of the same name on one Label Studio.
     """
 
-    def __init__(self, client: LabelStudioClient, *, overlap: timedelta = OVERLAP, namespace: str = "") -> None:
+    def __init__(
+        self, client: LabelStudioClient, *, overlap: timedelta = OVERLAP, namespace: str = "", page_size: int = PAGE
+    ) -> None:
         self._client = client
         self._overlap = overlap
+        self._page_size = page_size
         self._namespace = namespace
         self._configs: dict[ProjectId, LabelConfig] = {}
         self._names: dict[int, str] = {}
@@ -259,7 +262,7 @@ class LabelStudio:
     def changed_since(self, project: Project, cursor: str | None) -> Iterator[RemoteTaskState]:
         """Always the first page of what is at or after the last time seen, until a page brings nothing new."""
         since = None if cursor is None else payloads.filter_time(cursor, self._overlap)
-        size, seen, config = PAGE, set[tuple[int, str]](), _Refresh()
+        size, seen, config = self._page_size, set[tuple[int, str]](), _Refresh()
         while True:
             query = payloads.answered_query(since) if cursor is None else payloads.changed_query(since or "")
             rows = self._page(project, query, {"include": payloads.STATE_ROW, "page_size": size, "page": 1})
@@ -298,10 +301,14 @@ class LabelStudio:
                 self._names[payloads.field(person, "id", int)] = payloads.field(person, "email", str)
         return self._names.setdefault(user_id, f"account {user_id}")
 
-    # ------------------------------------------------------------------------------------------------- links
+    # ------------------------------------------------------------------------------------- links and counts
 
     def task_url(self, project: Project, task_id: TaskId) -> str:
         return f"{self._client.url}/projects/{project.project_id}/data?task={task_id}"
+
+    @property
+    def requests_made(self) -> int:
+        return self._client.requests_made
 
     def _project_url(self, project_id: ProjectId) -> str:
         return f"{self._client.url}/projects/{project_id}/"

@@ -54,7 +54,7 @@ def record_version(connection: Connection, version: DatasetVersion, behind: Sequ
     if version_of(connection.execute(recorded).mappings().one()) != version:
         raise UsageError(f"Another dataset version {version.version!r} was recorded before.", remedy="Take the next number.")
     update_each(connection, _put_into_version(version), [_parameters(decision) for decision in behind])
-    update_each(connection, _ITEM_COMMITTED, [{"of_item": item_id} for item_id in {each.item_id for each in behind}])
+    update_each(connection, _ITEM_COMMITTED, [{"of_item": each.item_id, "of_revision": each.revision} for each in behind])
     record_events(connection, [_version_event(version)])
 
 
@@ -96,7 +96,8 @@ def _parameters(decision: Decision) -> dict[str, object]:
 # An item that was settled anew while the version was being made has a decision that is in no version: it stays decided.
 _ITEM_COMMITTED = (
     sa.update(items)
-    .where(items.c.item_id == bindparam("of_item"), items.c.state == ItemState.DECIDED)
+    .where(items.c.item_id == bindparam("of_item"), items.c.revision <= bindparam("of_revision"))
+    .where(items.c.state == ItemState.DECIDED)
     .where(
         ~sa.exists().where(
             decisions.c.item_id == items.c.item_id,

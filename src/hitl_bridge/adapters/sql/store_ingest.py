@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping, bindparam
 
 from hitl_bridge.adapters.sql.rows import batch_of, batch_row, item_of, item_row, payload_row, receipt_file_of
 from hitl_bridge.adapters.sql.statements import (
@@ -14,7 +14,9 @@ from hitl_bridge.adapters.sql.statements import (
     insert_new_returning,
     is_latest_revision,
     items_with_input,
+    one_of,
     record_events,
+    update_each,
 )
 from hitl_bridge.adapters.sql.tables import batches, items, payloads, receipt_files, review_tasks
 from hitl_bridge.core.lifecycle import may_move
@@ -57,25 +59,32 @@ def items_in(connection: Connection, states: Sequence[ItemState]) -> list[Item]:
 
 def _withdraw_older(connection: Connection, item_ids: Sequence[ItemId], batch: Batch) -> None:
     """Nobody needs to judge an input that has changed since."""
-    older = (
-        sa.update(items)
-        .where(items.c.item_id.in_(item_ids), items.c.state.in_(_WITHDRAWABLE), ~is_latest_revision())
-        .values(state=ItemState.WITHDRAWN, needs_resolve=None)
-        .returning(items.c.item_id, items.c.revision)
-    )
-    withdrawn = connection.execute(older).mappings().all()
-    for row in withdrawn:
-        connection.execute(
-            sa.update(review_tasks)
-            .where(review_tasks.c.item_id == row["item_id"], review_tasks.c.revision == row["revision"])
-            .where(review_tasks.c.state.in_(_NEEDED))
-            .values(state=TaskState.CLOSED)
-        )
-    happened = [
-        Event(at=batch.received_at, action="withdrawn", item_id=row["item_id"], detail={"revision": row["revision"]})
-        for row in withdrawn
-    ]
-    record_events(connection, happened)
+    columns = (items.c.item_id, items.c.revision, items.c.state)
+    older = sa.select(*columns).where(items.c.item_id.in_(item_ids), ~is_latest_revision())
+    # The state is looked at here: in the query it would lead SQLite to read every open item.
+    open_ones = [row for row in connection.execute(older).mappings() if row["state"] in _WITHDRAWABLE]
+    keys = [{"of_item": row["item_id"], "of_revision": row["revision"]} for row in open_ones]
+    update_each(connection, _WITHDRAW, keys)
+    update_each(connection, _CLOSE_TASKS, keys)
+    record_events(connection, [_withdrawn(row, batch) for row in open_ones])
+
+
+_WITHDRAW = (
+    sa.update(items)
+    .where(items.c.item_id == bindparam("of_item"), items.c.revision == bindparam("of_revision"))
+    .values(state=ItemState.WITHDRAWN, needs_resolve=None)
+)
+_CLOSE_TASKS = (
+    sa.update(review_tasks)
+    .where(review_tasks.c.item_id == bindparam("of_item"), review_tasks.c.revision == bindparam("of_revision"))
+    .where(one_of(review_tasks.c.state, _NEEDED))
+    .values(state=TaskState.CLOSED)
+)
+
+
+def _withdrawn(row: RowMapping, batch: Batch) -> Event:
+    detail: dict[str, JSON] = {"revision": row["revision"], "batch_id": batch.batch_id}
+    return Event(at=batch.received_at, action="withdrawn", item_id=row["item_id"], detail=detail)
 
 
 def _ingested(batch: Batch, queued: int) -> Event:

@@ -8,14 +8,25 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection, RowMapping, bindparam
 
-from hitl_bridge.adapters.sql.rows import decision_of, decision_row, decision_text, item_of, route_row, task_of
-from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events
+from hitl_bridge.adapters.sql.rows import Row, decision_of, decision_row, decision_text, item_of, route_row, task_of
+from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
 from hitl_bridge.adapters.sql.store_pull import latest_revisions
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
 from hitl_bridge.core.lifecycle import may_move
-from hitl_bridge.core.model import JSON, Annotation, AnnotationState, Decision, ItemId, ItemState, ReviewTask, TaskState
+from hitl_bridge.core.model import (
+    JSON,
+    Annotation,
+    AnnotationState,
+    Decision,
+    DecisionId,
+    Item,
+    ItemId,
+    ItemState,
+    ReviewTask,
+    TaskState,
+)
 from hitl_bridge.errors import UnknownName, UsageError
 from hitl_bridge.ports import Event, OpenReview, Settlement
 
@@ -51,8 +62,18 @@ def _open_reviews(connection: Connection, marked: Sequence[RowMapping]) -> list[
 
 
 def record_settlements(connection: Connection, settlements: Sequence[Settlement], at: datetime, seen: Marks) -> None:
-    happened = [_settle(connection, settlement, at, seen) for settlement in settlements]
-    record_events(connection, [event for event in happened if event is not None])
+    if len({_settled_key(each) for each in settlements}) < len(settlements):
+        raise UsageError("An item is settled twice in one call.", remedy="Settle each item once, from its open review.")
+    for some in chunks(settlements):
+        before = _item_rows(connection, some)
+        decided = _decisions_there(connection, some)
+        new = [each for each in some if not _was_recorded(each, before[_settled_key(each)], decided)]
+        for each in new:
+            _refuse_illegal_move(each, before[_settled_key(each)])
+        insert_new(connection, decisions, [decision_row(each.decision) for each in new if each.decision is not None])
+        _update_items(connection, new)
+        _clear_marks(connection, new, seen)
+        record_events(connection, [_settled_event(each, before[_settled_key(each)], at) for each in new])
 
 
 def _key(row: RowMapping) -> ItemKey:
@@ -91,90 +112,97 @@ def _with_keys(standing: Iterable[Annotation], keys: frozenset[str], *, wanted: 
     return tuple(each for each in standing if (each.push_key in keys) is wanted)
 
 
-def _settle(connection: Connection, settlement: Settlement, at: datetime, seen: Marks) -> Event | None:
-    """What happened; None if exactly this was recorded before."""
-    row = _item_row(connection, settlement)
-    if _was_recorded(connection, settlement, row):
-        return None
+def _settled_key(settlement: Settlement) -> ItemKey:
+    return settlement.item_id, settlement.revision
+
+
+def _item_rows(connection: Connection, settlements: Sequence[Settlement]) -> Mapping[ItemKey, RowMapping]:
+    wanted = sa.select(items).where(items.c.item_id.in_([each.item_id for each in settlements]))
+    found = {_key(row): row for row in connection.execute(wanted).mappings()}
+    for each in settlements:
+        if _settled_key(each) not in found:
+            raise UnknownName("item", f"{each.item_id} (revision {each.revision})", remedy="Ingest it first.")
+    return found
+
+
+def _decisions_there(connection: Connection, settlements: Sequence[Settlement]) -> Mapping[DecisionId, Decision]:
+    wanted = sa.select(decisions).where(decisions.c.item_id.in_([each.item_id for each in settlements if each.decision]))
+    there = [decision_of(row) for row in connection.execute(wanted).mappings()]
+    return {decision.decision_id: decision for decision in there}
+
+
+def _was_recorded(settlement: Settlement, row: RowMapping, decided: Mapping[DecisionId, Decision]) -> bool:
+    """Whether the decision or the round is there already. Raises UsageError if there is another in its place."""
+    if settlement.next_round is not None:
+        return _round_was_opened(settlement, settlement.next_round, row)
+    return settlement.decision is not None and _was_decided(settlement, settlement.decision, decided)
+
+
+def _round_was_opened(settlement: Settlement, following: Item, row: RowMapping) -> bool:
+    if following.round > row["round"]:
+        return False
+    if following.round == row["round"] and all(row[name] == value for name, value in route_row(following.route).items()):
+        return True
+    raise UsageError(
+        f"Item {settlement.item_id!r} is in round {row['round']} already; round {following.round} can't be next.",
+        remedy=_READ_AGAIN,
+    )
+
+
+def _was_decided(settlement: Settlement, decision: Decision, decided: Mapping[DecisionId, Decision]) -> bool:
+    if (decision.item_id, decision.revision) != _settled_key(settlement):
+        raise UsageError(f"The settlement of {settlement.item_id!r} holds the decision {decision.decision_id!r}.")
+    there = decided.get(decision.decision_id)
+    if there is not None and decision_text(there) != decision_text(decision):
+        raise UsageError(f"Another decision {decision.decision_id!r} was recorded meanwhile.", remedy=_READ_AGAIN)
+    return there is not None
+
+
+def _refuse_illegal_move(settlement: Settlement, row: RowMapping) -> None:
     if not may_move(ItemState(row["state"]), settlement.state):
         raise UsageError(
             f"Item {settlement.item_id!r} (revision {settlement.revision}) can't go from {row['state']!r} to "
             f"{settlement.state.value!r}.",
-            remedy="Settle it from its present state: read the open reviews again.",
+            remedy=_READ_AGAIN,
         )
-    if settlement.decision is not None:
-        insert_new(connection, decisions, [decision_row(settlement.decision)])
-    _update_item(connection, settlement, seen)
-    return _settled_event(settlement, row, at)
 
 
-def _item_row(connection: Connection, settlement: Settlement) -> RowMapping:
-    wanted = sa.select(items).where(_is_item(settlement.item_id, settlement.revision))
-    row = connection.execute(wanted).mappings().first()
-    if row is None:
-        raise UnknownName("item", f"{settlement.item_id} (revision {settlement.revision})", remedy="Ingest it first.")
-    return row
+def _update_items(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    stay = [_where(each) | _state_of(each) for each in settlements if each.next_round is None]
+    update_each(connection, _update_columns(("state", "state_reason")), stay)
+    move = [
+        _where(each) | _state_of(each) | {f"new_{name}": value for name, value in _round_of(each.next_round).items()}
+        for each in settlements
+        if each.next_round is not None
+    ]
+    if move:
+        update_each(connection, _update_columns(("state", "state_reason", *_ROUND_COLUMNS)), move)
+        update_each(connection, _CLOSE_UNSENT, [{name: each[name] for name in ("of_item", "of_revision")} for each in move])
 
 
-def _is_item(item_id: ItemId, revision: int) -> sa.ColumnElement[bool]:
-    return (items.c.item_id == item_id) & (items.c.revision == revision)
+def _where(settlement: Settlement) -> Row:
+    return {"of_item": settlement.item_id, "of_revision": settlement.revision}
 
 
-def _was_recorded(connection: Connection, settlement: Settlement, row: RowMapping) -> bool:
-    """Whether the decision or the round is there already. Raises UsageError if there is another in its place."""
-    decided = settlement.decision is not None and _decision_is_there(connection, settlement, settlement.decision)
-    if settlement.next_round is None:
-        return decided
-    if settlement.next_round.round > row["round"]:
-        return False
-    if settlement.next_round.round == row["round"] and _same_route(settlement, row):
-        return True
-    raise UsageError(
-        f"Item {settlement.item_id!r} is in round {row['round']} already; round {settlement.next_round.round} can't be next.",
-        remedy="Read the open reviews again.",
-    )
+def _state_of(settlement: Settlement) -> Row:
+    reason = settlement.event if settlement.state in _STANDING_ASIDE else ""
+    return {"new_state": settlement.state, "new_state_reason": reason}
 
 
-def _same_route(settlement: Settlement, row: RowMapping) -> bool:
-    route = {} if settlement.next_round is None else route_row(settlement.next_round.route)
-    return all(row[name] == value for name, value in route.items())
+def _round_of(following: Item) -> Row:
+    return {"round": following.round, **route_row(following.route)}
 
 
-def _decision_is_there(connection: Connection, settlement: Settlement, decision: Decision) -> bool:
-    if (decision.item_id, decision.revision) != (settlement.item_id, settlement.revision):
-        raise UsageError(f"The settlement of {settlement.item_id!r} holds the decision {decision.decision_id!r}.")
-    key = (decisions.c.item_id == decision.item_id) & (decisions.c.revision == decision.revision)
-    row = connection.execute(sa.select(decisions).where(key, decisions.c.seq == decision.seq)).mappings().first()
-    if row is not None and decision_text(decision_of(row)) != decision_text(decision):
-        raise UsageError(
-            f"Another decision {decision.decision_id!r} was recorded meanwhile.", remedy="Read the open reviews again."
-        )
-    return row is not None
+def _update_columns(names: Iterable[str]) -> sa.Update:
+    new_values = {name: bindparam(f"new_{name}", type_=items.c[name].type) for name in names}
+    return sa.update(items).where(_IS_ITEM).values(new_values)
 
 
-def _update_item(connection: Connection, settlement: Settlement, seen: Marks) -> None:
-    changed: dict[str, Any] = {"state": settlement.state}
-    if settlement.state in _STANDING_ASIDE:
-        changed["state_reason"] = settlement.event
-    if settlement.next_round is not None:
-        changed |= {"round": settlement.next_round.round, **route_row(settlement.next_round.route)}
-        _close_unsent(connection, settlement.item_id, settlement.revision)
-    this = _is_item(settlement.item_id, settlement.revision)
-    connection.execute(sa.update(items).where(this).values(changed))
-    # What came in after the reader looked has not been settled by this: its mark stays.
-    seen_mark = seen.get((settlement.item_id, settlement.revision))
-    looked_at = sa.true() if seen_mark is None else items.c.needs_resolve <= seen_mark
-    connection.execute(sa.update(items).where(this, looked_at).values(needs_resolve=None))
-
-
-def _close_unsent(connection: Connection, item_id: ItemId, revision: int) -> None:
-    """Tasks of the round that ends, promised but never sent, are no longer needed."""
-    connection.execute(
-        sa.update(review_tasks)
-        .where(review_tasks.c.item_id == item_id, review_tasks.c.revision == revision)
-        .where(review_tasks.c.state == TaskState.INTENDED)
-        .values(state=TaskState.CLOSED)
-    )
+def _clear_marks(connection: Connection, settlements: Sequence[Settlement], seen: Marks) -> None:
+    """What came in after the reader looked has not been settled by this: its mark stays."""
+    looked_at = items.c.needs_resolve <= bindparam("mark", type_=sa.BigInteger)
+    marks = [_where(each) | {"mark": seen.get(_settled_key(each), _EVERYTHING)} for each in settlements]
+    update_each(connection, sa.update(items).where(_IS_ITEM, looked_at).values(needs_resolve=None), marks)
 
 
 def _settled_event(settlement: Settlement, row: RowMapping, at: datetime) -> Event:
@@ -183,3 +211,19 @@ def _settled_event(settlement: Settlement, row: RowMapping, at: datetime) -> Eve
     if settlement.decision is not None:
         detail["decision_id"] = settlement.decision.decision_id
     return Event(at=at, action=settlement.state.value, item_id=settlement.item_id, detail=detail)
+
+
+_READ_AGAIN = "Read the open reviews again and settle the item from its present state."
+_EVERYTHING = 2**62
+"""A mark above all others: without a reading before, a settlement covers whatever is there."""
+
+_ROUND_COLUMNS = ("round", "pool", "tier", "reviewers", "due_at", "priority", "blind", "route_reason")
+_IS_ITEM = (items.c.item_id == bindparam("of_item")) & (items.c.revision == bindparam("of_revision"))
+
+# Tasks of the round that ends, promised but never sent, are no longer needed.
+_CLOSE_UNSENT = (
+    sa.update(review_tasks)
+    .where(review_tasks.c.item_id == bindparam("of_item"), review_tasks.c.revision == bindparam("of_revision"))
+    .where(review_tasks.c.state == TaskState.INTENDED)
+    .values(state=TaskState.CLOSED)
+)

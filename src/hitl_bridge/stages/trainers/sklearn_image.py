@@ -29,7 +29,7 @@ _LARGEST = 50_000_000
 
 
 class SklearnImage:
-    """Options: `size` (pixels a side, 16), `C` (10), `calibration_folds` (3).
+    """Options: `size` (pixels a side, 16), `C` (10), `calibration_folds` (5).
 
     `input.image` is a `data:image/…;base64,` URI or a path below the workspace; nothing is fetched from the network.
     """

@@ -1,0 +1,280 @@
+"""The translation between tasks and what Label Studio sends and is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio.label_configs import FIELDS, LabelConfig, region_id
+from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared, Reader
+from hitl_bridge.core.model import JSON, NONE_OF_THESE, PushKey
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
+from hitl_bridge.errors import LabelingUnavailable
+from hitl_bridge.ports import Refusal
+from tests.contracts.labeling_service import HOSTILE, MANY_LABELS, a_plan, a_task
+
+US, ANA, GONE = 1, 2, 3
+NAMES = {US: "bridge@example.com", ANA: "ana@example.com"}
+
+
+@pytest.fixture(scope="module")
+def config() -> LabelConfig:
+    return LabelConfig(a_plan().label_config)
+
+
+@pytest.fixture(scope="module")
+def many() -> LabelConfig:
+    return LabelConfig(a_plan(labels=MANY_LABELS).label_config)
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    careful = LabelConfig(a_plan("comprehensive", rationale_required=True).label_config)
+    return Reader(careful, lambda user: NAMES.get(user, f"account {user}"), US)
+
+
+def sent(task: Prepared | Refusal) -> Mapping[str, JSON]:
+    assert isinstance(task, Prepared), task
+    read = json.loads(task.encoded)
+    assert isinstance(read, dict)
+    return read
+
+
+def a_region(control: str = LABEL, value: JSON = None, kind: str = "choices", **more: JSON) -> dict[str, JSON]:
+    filled: JSON = {"choices": ["refund"]} if value is None else value
+    return {"id": "p1", "from_name": control, "to_name": "text", "type": kind, "value": filled, **more}
+
+
+GIVEN = (a_region(), a_region("rationale", {"text": ["because"]}, "textarea"))
+
+
+def an_annotation_row(result: Sequence[JSON] = GIVEN, **changes: JSON) -> dict[str, JSON]:
+    row: dict[str, JSON] = {
+        "id": 9,
+        "result": list(result),
+        "completed_by": ANA,
+        "updated_by": ANA,
+        "was_cancelled": False,
+        "created_at": "2026-11-22T10:00:00.5Z",
+        "updated_at": "2026-11-22T10:00:00.5Z",
+        "lead_time": 4,
+        "parent_prediction": None,
+    }
+    return row | changes
+
+
+class TestTasks:
+    def test_a_task_carries_its_key_every_field_and_one_prediction_with_the_priority(self, config: LabelConfig) -> None:
+        task = sent(payloads.prepare(a_task("k"), config))
+        data, (prediction,) = task["data"], payloads.rows_of(task, "predictions")
+        assert isinstance(data, dict)
+        assert data["bridge_key"] == "k"
+        assert data.keys() >= FIELDS.keys() | {"text"}
+        region = {"id": "bridge-label", "from_name": "label", "to_name": "text", "type": "choices"}
+        result = [{**region, "value": {"choices": ["refund"]}}]
+        assert prediction == {"result": result, "score": 0.4, "model_version": MODEL_VERSION}
+
+    def test_a_blind_task_has_an_empty_prediction_with_a_score(self, config: LabelConfig) -> None:
+        (prediction,) = payloads.rows_of(sent(payloads.prepare(a_task("k", label=None), config)), "predictions")
+        assert prediction == {"result": [], "score": 0.4, "model_version": MODEL_VERSION}
+
+    def test_the_caller_cannot_overwrite_the_key_or_the_candidates(self, config: LabelConfig) -> None:
+        data = sent(payloads.prepare(a_task("k", bridge_key="other", candidates=("x",)), config))["data"]
+        assert isinstance(data, dict)
+        assert data["bridge_key"] == "k"
+        assert data["candidates"] != "x"
+
+    def test_with_many_labels_the_candidates_come_first_and_two_ways_out_last(self, many: LabelConfig) -> None:
+        data = sent(payloads.prepare(a_task("k", label=MANY_LABELS[1], candidates=MANY_LABELS[:3]), many))["data"]
+        assert isinstance(data, dict)
+        values = [choice["value"] for choice in data["candidates"]]
+        assert values == [*MANY_LABELS[:3], ANOTHER_LABEL, NONE_OF_THESE]
+        assert len({choice["hotkey"] for choice in data["candidates"]}) == 5
+
+    def test_a_predicted_label_outside_the_candidates_is_shown_in_the_search(self, many: LabelConfig) -> None:
+        task = sent(payloads.prepare(a_task("k", label=MANY_LABELS[60], candidates=MANY_LABELS[:3]), many))
+        (prediction,) = payloads.rows_of(task, "predictions")
+        controls = payloads.controls_of(payloads.rows_of(prediction, "result"))
+        assert controls == {LABEL: (ANOTHER_LABEL,), OTHER_LABEL: (MANY_LABELS[60],)}
+
+    def test_a_label_that_is_none_is_refused_even_where_choices_come_with_the_task(self, many: LabelConfig) -> None:
+        refused = payloads.prepare(a_task("k", label="nonsense", candidates=MANY_LABELS[:3]), many)
+        assert isinstance(refused, Refusal)
+
+    def test_a_control_that_the_config_lacks_is_refused(self, config: LabelConfig) -> None:
+        content = a_task("k")
+        with_unknown = type(content)(content.push_key, content.fields, {"boxes": ("x",)}, 0.1)
+        refused = payloads.prepare(with_unknown, config)
+        assert isinstance(refused, Refusal)
+        assert "boxes" in refused.reason
+
+    def test_a_task_beyond_all_measure_is_refused(self, config: LabelConfig) -> None:
+        refused = payloads.prepare(a_task("k", text="x" * (payloads.MOST_TASK_BYTES + 1)), config)
+        assert isinstance(refused, Refusal)
+        assert "larger" in refused.reason
+
+    @given(text=st.text(st.characters(codec="utf-8"), min_size=1))
+    def test_any_text_arrives_as_it_was(self, config: LabelConfig, text: str) -> None:
+        data = sent(payloads.prepare(a_task("k", text=text), config))["data"]
+        assert isinstance(data, dict)
+        assert data["text"] == text
+
+    @given(sizes=st.lists(st.integers(2, 50)), most=st.integers(1, 5), most_bytes=st.integers(10, 120))
+    def test_batches_keep_order_and_limits(self, sizes: list[int], most: int, most_bytes: int) -> None:
+        tasks = [Prepared(PushKey(str(place)), b'"' + b"x" * (size - 2) + b'"') for place, size in enumerate(sizes)]
+        cut = list(payloads.batches(tasks, most, most_bytes))
+        assert [task for batch in cut for task in batch] == tasks
+        for batch in cut:
+            assert 1 <= len(batch) <= most
+            assert len(batch) == 1 or sum(len(task.encoded) for task in batch) <= most_bytes
+            assert len(json.loads(payloads.joined(batch))) == len(batch)
+
+    def test_instructions_are_escaped(self) -> None:
+        assert payloads.instruction_html("a <b>\nc\n\nd & e\n") == "<p>a &lt;b&gt;<br>c</p><p>d &amp; e</p>"
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            None,
+            [],
+            {"id": "f00", "status_code": 500},
+            {"task_count": 2, "prediction_count": 2, "task_ids": [5]},
+            {"task_count": 2, "prediction_count": 1, "task_ids": [5, 6]},
+            {"task_count": 1, "prediction_count": 2, "task_ids": [5, 6]},
+            {"task_count": 2, "prediction_count": 2, "task_ids": [5, 5]},
+            {"task_count": 2, "prediction_count": 2, "task_ids": ["a", "b"]},
+            {"task_count": 2, "prediction_count": 2},
+        ],
+    )
+    def test_an_import_is_believed_only_if_every_count_is_right(self, reply: JSON) -> None:
+        assert payloads.imported_ids(reply, 2) is None
+
+    def test_an_import_that_adds_up_gives_ids_in_order(self) -> None:
+        assert payloads.imported_ids({"task_count": 2, "prediction_count": 2, "task_ids": [6, 5]}, 2) == (6, 5)
+
+
+class TestAnnotations:
+    def test_every_kind_of_control_is_read(self, reader: Reader) -> None:
+        result = [
+            a_region(value={"choices": ["billing"]}),
+            a_region("checklist", {"choices": ["I read the whole message"]}),
+            a_region("rationale", {"text": "one text, not a list"}, "textarea"),
+            a_region("reviewer_confidence", {"rating": 4}, "rating"),
+        ]
+        read = payloads.annotation(an_annotation_row(result), reader)
+        assert read.problem is None
+        assert read.controls == {
+            "label": ("billing",),
+            "checklist": ("I read the whole message",),
+            "rationale": ("one text, not a list",),
+            "reviewer_confidence": (4,),
+        }
+
+    def test_of_a_taxonomy_path_the_last_step_counts(self) -> None:
+        result = [a_region(OTHER_LABEL, {"taxonomy": [["cards", "lost card"]]}, "taxonomy")]
+        assert payloads.controls_of(result) == {OTHER_LABEL: ("lost card",)}
+
+    @pytest.mark.parametrize(
+        ("result", "told"),
+        [
+            ([a_region(value={"choices": ["billing", "refund"]}), GIVEN[1]], "takes one"),
+            ([a_region(), a_region(value={"choices": ["billing"]}), GIVEN[1]], "takes one"),
+            ([a_region(value={"choices": ["CANARY"]}), GIVEN[1]], "Invalid value"),
+            ([a_region("CANARY-control"), *GIVEN], "not found"),
+            ([GIVEN[0]], "'rationale' is required"),
+            ([GIVEN[1]], "'label' is required"),
+            ([], "'label' is required"),
+            ([*GIVEN, a_region("reviewer_confidence", {"rating": 6}, "rating")], "Invalid value"),
+            ([*GIVEN, a_region("reviewer_confidence", {"rating": "CANARY"}, "rating")], "Invalid value"),
+            ([*GIVEN, "CANARY"], "must be a dictionary"),
+            ([a_region(kind="labels"), GIVEN[1]], "does not match"),
+        ],
+    )
+    def test_an_answer_that_does_not_fit_says_why(self, reader: Reader, result: list[JSON], told: str) -> None:
+        problem = payloads.annotation(an_annotation_row(result), reader).problem
+        assert problem is not None
+        assert told in problem
+        assert '"CANARY"' not in problem
+
+    def test_of_a_skip_the_result_is_ignored(self, reader: Reader) -> None:
+        read = payloads.annotation(an_annotation_row([a_region()], was_cancelled=True), reader)
+        assert (read.controls, read.problem) == ({}, None)
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"completed_by": US}, "own account"),
+            ({"updated_by": US}, "own account"),
+            ({"completed_by": None}, "deleted"),
+            ({"lead_time": None, "parent_prediction": 5, "updated_by": None}, "in bulk"),
+        ],
+    )
+    def test_what_nobody_reviewed_says_so(self, reader: Reader, changes: dict[str, JSON], told: str) -> None:
+        assert told in str(payloads.annotation({**an_annotation_row(), **changes}, reader).problem)
+
+    def test_a_copied_prediction_is_known_by_the_bridge_s_own_ids(self, reader: Reader) -> None:
+        copied = [{**a_region(), "id": region_id(LABEL)}]
+        assert "in bulk" in str(payloads.annotation(an_annotation_row(copied, lead_time=None), reader).problem)
+        accepted = [*copied, GIVEN[1]]
+        assert payloads.annotation(an_annotation_row(accepted, lead_time=2.5), reader).problem is None
+
+    def test_an_account_that_is_gone_has_a_number(self, reader: Reader) -> None:
+        assert payloads.annotation(an_annotation_row(completed_by=GONE), reader).completed_by == "account 3"
+
+    def test_a_task_that_is_not_the_bridge_s_is_passed_over(self, reader: Reader) -> None:
+        row = {"id": 1, "data": {"text": "somebody else's"}, "annotations": [an_annotation_row()]}
+        assert payloads.task_state(row, lambda: reader) is None
+
+    @pytest.mark.parametrize("broken", [{}, {"id": "f00"}, {"id": True}, {"updated_at": None}, {"annotations": None}])
+    def test_a_row_that_is_not_what_it_should_be_is_not_believed(self, reader: Reader, broken: dict[str, JSON]) -> None:
+        times = {"created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:00Z"}
+        row: dict[str, JSON] = {"id": 1, "data": {"bridge_key": "k"}, "annotations": [], **times}
+        assert payloads.task_state(row, lambda: reader) is not None
+        spoiled: dict[str, JSON] = {**row, **broken} if broken else {"data": {"bridge_key": "k"}}
+        with pytest.raises(LabelingUnavailable):
+            payloads.task_state(spoiled, lambda: reader)
+
+    def test_of_two_tasks_with_one_key_the_one_with_annotations_counts_else_the_older(self) -> None:
+        def row(task_id: int, key: str, at: str, **counts: int) -> dict[str, JSON]:
+            return {"id": task_id, "created_at": at, "data": {"bridge_key": key}, **counts}
+
+        rows = [
+            row(1, "a", "2026-01-02", total_annotations=0),
+            row(2, "a", "2026-01-01", total_annotations=0),
+            row(3, "b", "2026-01-01", total_annotations=0, cancelled_annotations=0),
+            row(4, "b", "2026-01-02", total_annotations=0, cancelled_annotations=1),
+        ]
+        assert {task.push_key: task.task_id for task in payloads.remote_tasks(rows)} == {"a": 2, "b": 4}
+
+    def test_hostile_text_in_an_answer_is_data(self, reader: Reader) -> None:
+        read = payloads.annotation(an_annotation_row([GIVEN[0], a_region("rationale", {"text": [HOSTILE]}, "textarea")]), reader)
+        assert read.controls["rationale"] == (HOSTILE,)
+
+
+class TestFilterTimes:
+    @pytest.mark.parametrize(
+        ("given", "sent"),
+        [
+            ("2026-11-22T10:35:00Z", "2026-11-22T10:35:00.000000Z"),
+            ("2026-11-22T10:35:00.5Z", "2026-11-22T10:35:00.500000Z"),
+            ("2026-11-22T12:35:00.000001+02:00", "2026-11-22T10:35:00.000001Z"),
+            ("2026-11-22T10:35:00", "2026-11-22T10:35:00.000000Z"),
+        ],
+    )
+    def test_any_time_becomes_the_one_form_that_filters_take(self, given: str, sent: str) -> None:
+        assert payloads.filter_time(given) == sent
+
+    @given(at=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), earlier=st.integers(0, 10_000))
+    def test_the_form_is_always_the_same(self, at: datetime, earlier: int) -> None:
+        moved = payloads.filter_time(at.replace(tzinfo=UTC).isoformat(), timedelta(seconds=earlier))
+        assert datetime.strptime(moved, "%Y-%m-%dT%H:%M:%S.%fZ") == at - timedelta(seconds=earlier)
+
+    def test_a_time_that_is_none_is_not_believed(self) -> None:
+        with pytest.raises(LabelingUnavailable):
+            payloads.filter_time("yesterday")
