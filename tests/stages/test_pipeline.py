@@ -72,7 +72,6 @@ def test_a_workspace_lives_through_first_model_decisions_and_promotion_and_runs_
     verdict = report(workspace, "verdict.json")
     assert (verdict["candidate"], verdict["champion"]) == (model["model_version"], first)
     assert {test["name"] for test in verdict["tests"]} >= {"leakage", "overall", "edge cases", "scenario"}
-    assert "up to date" in run(workspace, "dvc", "repro")
 
     # Metrics and plots are there for DVC, and nothing with a text can get into git.
     assert "overall.accuracy" in run(workspace, "dvc", "metrics", "show")

@@ -210,3 +210,16 @@ def test_labels_and_task_come_from_hitl_yaml_and_are_checked(workspace: Path) ->
         load_params(workspace)
 
     assert [problem.where for problem in caught.value.problems] == ["task", "labels"]
+
+
+def test_beside_somebody_elses_pipeline_the_params_are_those_of_our_own_folder(workspace: Path) -> None:
+    (workspace / "review").mkdir()
+    for name in ("dvc.yaml", "params.yaml"):
+        (workspace / name).rename(workspace / "review" / name)
+    (workspace / "params.yaml").write_text("somebody: else\n")
+
+    prepare(workspace)
+
+    (workspace / "review/params.yaml").write_text("trian: {}\n")
+    with pytest.raises(SettingsError, match=r"review/params\.yaml has 1 problem"):
+        load_params(workspace)

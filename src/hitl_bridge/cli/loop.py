@@ -40,7 +40,7 @@ def ingest(
                     "duplicates": f"{result.duplicates:,}",
                     "tiers": listed(result.tiers),
                     "audits drawn": f"{result.audits:,}",
-                    "problems": f"{len(result.problems):,}",
+                    "problems": f"{result.rejected:,}",
                 },
             )
             if result.problems:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from hitl_bridge.cli.options import Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json
+from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import JSON
 
 
@@ -64,64 +65,3 @@ def trace(
     console().print(f"Item {item}", style="bold", markup=False)
     for line in tell(life):
         console().print(line, markup=False)
-
-
-def tell(life: Mapping[str, JSON]) -> list[str]:
-    """An item's life as sentences, in the order in which things happened."""
-    lines = [line for receipt in _rows(life, "receipts") for line in _receipt(receipt)]
-    lines += [_routed(revision) for revision in _rows(life, "revisions")]
-    lines += [_asked(task) for task in _rows(life, "tasks")]
-    lines += [_answered(annotation) for annotation in _rows(life, "annotations")]
-    lines += [_decided(decision) for decision in _rows(life, "decisions")]
-    lines += [f"  trained    {model.get('role')} {model.get('model_version')}" for model in _rows(life, "models")]
-    return lines
-
-
-def _rows(life: Mapping[str, JSON], name: str) -> list[Mapping[str, JSON]]:
-    value = life.get(name)
-    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, Sequence) else []
-
-
-def _receipt(receipt: Mapping[str, JSON]) -> list[str]:
-    sure = receipt.get("confidence")
-    shown = f"{round(100 * sure)} %" if isinstance(sure, int | float) else "?"
-    purpose = receipt.get("purpose")
-    seen = "nobody needs to see it" if purpose is None else f"goes to people: {purpose}"
-    rule = receipt.get("rule")
-    by = "by its risk" if rule is None else f"by rule {int(rule) + 1 if isinstance(rule, int) else rule}"
-    return [
-        f"  predicted  {receipt.get('output')} by {receipt.get('model_version')}, {shown} sure",
-        f"  triaged    {receipt.get('tier')} {by}, policy {receipt.get('policy_version')}; {seen} "
-        f"(uniform draw {_number(receipt, 'uniform_draw')} against {_number(receipt, 'uniform_rate')}, "
-        f"audit draw {_number(receipt, 'audit_draw')} against {_number(receipt, 'audit_rate')})",
-    ]
-
-
-def _number(row: Mapping[str, JSON], name: str) -> str:
-    value = row.get(name)
-    return f"{value:.3f}" if isinstance(value, int | float) else "–"
-
-
-def _routed(revision: Mapping[str, JSON]) -> str:
-    route = revision.get("route")
-    place = route if isinstance(route, Mapping) else {}
-    return f"  routed     to {place.get('pool')} / {place.get('tier')}, due {place.get('due_at')}; now {revision.get('state')}"
-
-
-def _asked(task: Mapping[str, JSON]) -> str:
-    return (
-        f"  asked      round {task.get('round')}: task {task.get('task_id')} in {task.get('pool')} / {task.get('tier')}, "
-        f"{task.get('state')}"
-    )
-
-
-def _answered(annotation: Mapping[str, JSON]) -> str:
-    said = annotation.get("answer") or annotation.get("reason") or ""
-    return f"  answered   {annotation.get('updated_at')} {annotation.get('reviewer')}: {annotation.get('state')} {said}"
-
-
-def _decided(decision: Mapping[str, JSON]) -> str:
-    version = decision.get("version")
-    held = f"in {version}" if version else "in no dataset version yet"
-    why = f" “{decision.get('rationale')}”" if decision.get("rationale") else ""
-    return f"  decided    {decision.get('outcome')} ({decision.get('op')}): {decision.get('output')}{why}; {held}"

@@ -7,7 +7,6 @@ version, so that it is the same for every model.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 _SEPARATOR = b"\x1f"
@@ -21,7 +20,7 @@ def draw(key: bytes, purpose: str, model_version: str, subject: str) -> float:
 def digest(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts, as 64 hex digits."""
     message = _SEPARATOR.join(part.encode("utf-8") for part in parts)
-    return hmac.new(key, message, hashlib.sha256).hexdigest()
+    return hmac.digest(key, message, "sha256").hex()
 
 
 def pseudonym(key: bytes, person: str) -> str:

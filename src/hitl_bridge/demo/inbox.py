@@ -20,8 +20,8 @@ FIELDS = ("payments", "delivery", "account")
 
 UNSEEN = "report_fraud"
 
-_TRAIN_EACH = 26
-_HOLDOUT_EACH = 14
+_TRAIN_EACH = 15
+_HOLDOUT_EACH = 24
 
 
 @dataclass(frozen=True, slots=True)

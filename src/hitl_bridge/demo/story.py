@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.bootstrap import Bridge, make_workspace, open_bridge
+from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import ADJUDICATION
 from hitl_bridge.demo.labeling import DemoLabeling, open_labeling
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
@@ -40,7 +42,7 @@ def run(directory: Path, *, human: bool, images: bool, url: str | None, keep: bo
     """Runs the whole loop in a fresh workspace at `directory` (or beside it, if there is one already)."""
     subject = handwritten_digits() if images else support_inbox()
     root = _free(directory)
-    story = Story(root, subject, human=human, out=Console(highlight=False))
+    story = Story(root, subject, human=human, out=Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
     labeling = open_labeling(root, url, story.say)
     try:
         story.tell(labeling)
@@ -241,8 +243,6 @@ class Story:
 
     def _one_life(self, bridge: Bridge) -> None:
         """The whole life of an item that reviewers disputed or corrected."""
-        from hitl_bridge.cli.read import tell
-
         item_id = _telling_item(bridge)
         if item_id is None:
             return

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ruamel.yaml.comments import CommentedMap
 
 _Default = TypeVar("_Default")
+_APART = "review"
+"""The folder in which `init` puts the pipeline where the root has one of somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +60,32 @@ class StageParams:
 
 def load_params(root: Path) -> StageParams:
     """Reads `hitl.yaml` and `params.yaml` below `root`. Raises SettingsError with everything that is wrong in one of them."""
-    kind, labels = _task(_mapping(root / "hitl.yaml"))
-    return _stage_params(_mapping(root / "params.yaml"), kind, labels)
+    kind, labels = _task(_mapping(root, "hitl.yaml"))
+    name = params_file(root)
+    return _stage_params(_mapping(root, name), name, kind, labels)
 
 
-def _mapping(path: Path) -> CommentedMap:
+def params_file(root: Path) -> str:
+    """Beside our own `dvc.yaml`: in a repository that had a pipeline before, ours lies in a folder of its own."""
+    return f"{_APART}/params.yaml" if (root / _APART / "dvc.yaml").is_file() else "params.yaml"
+
+
+def _mapping(root: Path, name: str) -> CommentedMap:
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
     try:
-        content = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        content = YAML(typ="rt").load((root / name).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"There is no {path.name} here.", remedy="Run the command in the root of a workspace.") from error
+        raise UsageError(f"There is no {name} here.", remedy="Run the command in the root of a workspace.") from error
     except YAMLError as error:
-        problem = SettingsProblem(0, path.name, str(error).splitlines()[0])
-        raise SettingsError(path.name, (problem,)) from error
+        problem = SettingsProblem(0, name, str(error).splitlines()[0])
+        raise SettingsError(name, (problem,)) from error
     if content is None:
         return CommentedMap()
     if not isinstance(content, CommentedMap):
-        raise SettingsError(path.name, (SettingsProblem(1, path.name, "must be a mapping"),))
+        raise SettingsError(name, (SettingsProblem(1, name, "must be a mapping"),))
     return content
 
 
@@ -89,15 +97,15 @@ def _task(content: CommentedMap) -> tuple[TaskType, tuple[str, ...]]:
     return task_type(name), labels
 
 
-def _stage_params(content: CommentedMap, kind: TaskType, labels: tuple[str, ...]) -> StageParams:
+def _stage_params(content: CommentedMap, name: str, kind: TaskType, labels: tuple[str, ...]) -> StageParams:
     top = _Section(content, "")
-    prepare, train, evaluate, gate = (top.section(name) for name in ("prepare", "train", "evaluate", "gate"))
+    prepare, train, evaluate, gate = (top.section(part) for part in ("prepare", "train", "evaluate", "gate"))
     params = StageParams(kind, labels, _prepare(prepare), _train(train), _evaluate(evaluate), _gate(gate))
     for part in (prepare, train, evaluate, gate):
         part.refuse_unknown()
     top.problems.extend(problem for part in (prepare, train, evaluate, gate) for problem in part.problems)
     top.refuse_unknown()
-    top.raise_problems("params.yaml")
+    top.raise_problems(name)
     return params
 
 

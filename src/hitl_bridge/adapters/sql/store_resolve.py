@@ -133,9 +133,10 @@ def _decisions_there(connection: Connection, settlements: Sequence[Settlement]) 
 
 def _was_recorded(settlement: Settlement, row: RowMapping, decided: Mapping[DecisionId, Decision]) -> bool:
     """Whether the decision or the round is there already. Raises UsageError if there is another in its place."""
+    was_decided = settlement.decision is not None and _was_decided(settlement, settlement.decision, decided)
     if settlement.next_round is not None:
         return _round_was_opened(settlement, settlement.next_round, row)
-    return settlement.decision is not None and _was_decided(settlement, settlement.decision, decided)
+    return was_decided
 
 
 def _round_was_opened(settlement: Settlement, following: Item, row: RowMapping) -> bool:
