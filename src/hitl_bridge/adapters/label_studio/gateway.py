@@ -36,6 +36,7 @@ BATCH_TASKS: Final = 200
 BATCH_BYTES: Final = 5_000_000
 LOOKUP_KEYS: Final = 300
 PAGE: Final = 200
+CREATED_PAGE: Final = 5_000
 MOST_URL: Final = 2_000
 WIDEST_PAGE: Final = 12_800
 MOST_SPLITS: Final = 200
@@ -224,7 +225,8 @@ class LabelStudio:
         if not ids:
             return {}
         wanted = set(ids)
-        rows = self._list(project, payloads.ids_query(min(ids), max(ids)), "id,created_at", page_size=1000)
+        page_size = min(len(ids) + 1, CREATED_PAGE)  # one more than there are, so that one page shows it is the last
+        rows = self._list(project, payloads.ids_query(min(ids), max(ids)), "id,created_at", page_size=page_size)
         times = {TaskId(payloads.field(row, "id", int)): payloads.field(row, "created_at", str) for row in rows}
         return {task_id: at for task_id, at in times.items() if task_id in wanted}
 

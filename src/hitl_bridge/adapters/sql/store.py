@@ -58,6 +58,11 @@ class SqlStore:
     def insights(self) -> SqlInsights:
         return SqlInsights(self.engine)
 
+    @property
+    def description(self) -> str:
+        """Which database this is, without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
     # ingest
 
     def batch(self, batch_id: BatchId) -> Batch | None:
