@@ -228,7 +228,7 @@ class TestAnnotations:
         assert payloads.annotation(an_annotation_row(completed_by=GONE), reader).completed_by == "account 3"
 
     def test_a_task_that_is_not_the_bridge_s_is_passed_over(self, reader: Reader) -> None:
-        row = {"id": 1, "data": {"text": "somebody else's"}, "annotations": [an_annotation_row()]}
+        row: dict[str, JSON] = {"id": 1, "data": {"text": "somebody else's"}, "annotations": [an_annotation_row()]}
         assert payloads.task_state(row, lambda: reader) is None
 
     @pytest.mark.parametrize("broken", [{}, {"id": "f00"}, {"id": True}, {"updated_at": None}, {"annotations": None}])

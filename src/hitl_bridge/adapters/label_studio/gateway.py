@@ -226,7 +226,8 @@ class LabelStudio:
             return {}
         wanted = set(ids)
         page_size = min(len(ids) + 1, CREATED_PAGE)  # one more than there are, so that one page shows it is the last
-        rows = self._list(project, payloads.ids_query(min(ids), max(ids)), "id,created_at", page_size=page_size)
+        cheap = {"include": "id,created_at", "fields": "task_only"}  # "all" makes the server compute every column
+        rows = self._list(project, payloads.ids_query(min(ids), max(ids)), cheap, page_size)
         times = {TaskId(payloads.field(row, "id", int)): payloads.field(row, "created_at", str) for row in rows}
         return {task_id: at for task_id, at in times.items() if task_id in wanted}
 
@@ -235,22 +236,23 @@ class LabelStudio:
         found: list[RemoteTask] = []
         for start in range(0, len(wanted), LOOKUP_KEYS):
             query = payloads.keys_query(wanted[start : start + LOOKUP_KEYS])
-            found += payloads.remote_tasks(self._list(project, query, payloads.TASK_ROW, page_size=2 * LOOKUP_KEYS))
+            rows = self._list(project, query, {"include": payloads.TASK_ROW, "fields": "all"}, 2 * LOOKUP_KEYS)
+            found += payloads.remote_tasks(rows)
         return [task for task in found if task.push_key in set(wanted)]
 
-    def _list(self, project: Project, query: JSONObject, include: str, *, page_size: int) -> list[JSON]:
+    def _list(self, project: Project, query: JSONObject, columns: Mapping[str, str], page_size: int) -> list[JSON]:
         """All rows of a query that nobody changes meanwhile."""
         rows: list[JSON] = []
         while True:
             page = len(rows) // page_size + 1
-            got = self._page(project, query, {"include": include, "page_size": page_size, "page": page})
+            got = self._page(project, query, {**columns, "page_size": page_size, "page": page})
             rows += got
             if len(got) < page_size:
                 return rows
 
     def _page(self, project: Project, query: JSONObject, params: Mapping[str, str | int]) -> tuple[JSON, ...]:
         """One page of the task list. A query travels in the URL, as some proxies drop the body of a GET, unless it is long."""
-        asked = {"project": int(project.project_id), "fields": "all", "resolve_uri": "false", **params}
+        asked = {"project": int(project.project_id), "resolve_uri": "false", **params}
         text = encoded(query).decode("utf-8")
         in_url = len(text) <= MOST_URL and "%" not in text  # Label Studio decodes a percent sign twice
         try:
@@ -267,7 +269,7 @@ class LabelStudio:
         size, seen, config = self._page_size, set[tuple[int, str]](), _Refresh()
         while True:
             query = payloads.answered_query(since) if cursor is None else payloads.changed_query(since or "")
-            rows = self._page(project, query, {"include": payloads.STATE_ROW, "page_size": size, "page": 1})
+            rows = self._page(project, query, {"include": payloads.STATE_ROW, "fields": "all", "page_size": size, "page": 1})
             for row in rows:
                 state = self._state(project, row, config)
                 if state is not None and (state.task_id, state.updated_at) not in seen:

@@ -34,8 +34,7 @@ class SklearnText:
         matrix = features.fit_transform(texts)
 
         def make() -> LogisticRegression:
-            # A looser stop than scikit-learn's own: half the time, and on held-out texts no worse.
-            return LogisticRegression(C=setup.number("C", 10.0), max_iter=int(setup.number("max_iter", 300)), tol=1e-3)
+            return LogisticRegression(C=setup.number("C", 10.0), max_iter=int(setup.number("max_iter", 300)))
 
         fitted = fit_calibrated(make, matrix, codes, setup)
         for _, vectorizer in features.transformer_list:

@@ -1,0 +1,194 @@
+"""Queued items become tasks: each once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hitl_bridge.core.model import NONE_OF_THESE, ItemId, ProjectKey, PushKey, ReviewTask, TaskId, TaskState
+from hitl_bridge.core.sync import ROLL_OVER, push_key
+from hitl_bridge.errors import AccessRefused, LabelingUnavailable
+from hitl_bridge.ports import RemoteTask
+from hitl_bridge.services.push import SETTLE_TIME, SEND_AT_ONCE
+from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, row, without_git
+
+
+def key_of(bench: Bench, item_id: str) -> PushKey:
+    return push_key(bench.bridge.settings.workspace_key, bench.item(item_id))
+
+
+def test_each_queued_item_becomes_one_task_in_the_project_of_its_pool_and_tier(bench: Bench) -> None:
+    bench.ingest(row("q"), row("c", COMPREHENSIVE), row("a", AUTO))
+    result = bench.bridge.push()
+    assert (result.created, result.already_there, result.rejected, result.pending) == (3, 0, 0, 0)
+    assert result.projects == {"general · quick · due in 4 h": 2, "general · comprehensive · due in 24 h": 1}
+    assert {task.state for task in bench.tasks()} == {TaskState.LIVE}
+    assert [bench.state(item_id) for item_id in "qca"] == ["pushed"] * 3
+
+
+def test_pushing_twice_makes_no_second_task(bench: Bench) -> None:
+    bench.pushed(row("q"), row("c", COMPREHENSIVE))
+    before, requests = bench.database(), bench.labeling.requests_made
+    bench.clock.turn(3600)
+    again = bench.bridge.push()
+    assert (again.created, again.already_there) == (0, 2)
+    assert (bench.database(), bench.labeling.requests_made) == (before, requests)
+    assert len(bench.labeling.tasks()) == 2
+
+
+def test_new_items_join_the_project_that_is_there(bench: Bench) -> None:
+    bench.pushed(row("one"))
+    bench.pushed(row("two"))
+    assert len(bench.bridge.store.projects()) == 1
+    assert len(bench.labeling.tasks()) == 2
+
+
+def test_a_lost_reply_leaves_tasks_unclear_and_they_are_looked_up_and_none_is_doubled(bench: Bench) -> None:
+    bench.ingest(*(row(f"t-{number}") for number in range(5)))
+    bench.labeling.lose_next_reply()
+    first = bench.bridge.push()
+    assert (first.created, first.pending) == (0, 5)
+    assert {task.state for task in bench.tasks()} == {TaskState.UNKNOWN}
+    again = bench.bridge.push()
+    assert (again.created, again.already_there, again.pending) == (0, 5, 0)
+    assert {task.state for task in bench.tasks()} == {TaskState.LIVE}
+    assert len(bench.labeling.tasks()) == len(set(bench.labeling.tasks())) == 5
+
+
+def test_a_crash_after_sending_is_repaired_by_another_process_without_a_double(bench: Bench) -> None:
+    bench.ingest(row("t-1"), row("t-2"))
+    bench.labeling.lose_next_reply()
+    bench.bridge.push()
+    bench.bridge.close()
+    with bench.opened() as restarted:
+        restarted.push()
+        assert len(restarted.store.tasks_in(TaskState.LIVE)) == 2
+    assert len(bench.labeling.tasks()) == 2
+
+
+def test_what_never_arrived_is_sent_again_but_only_after_the_server_had_time_to_finish(bench: Bench) -> None:
+    bench.ingest(row("t-1"))
+    unclear = bench.bridge.store
+    unclear.intend([task := _promise(bench, "t-1")])
+    unclear.mark_unknown([task.push_key], bench.clock.now())  # the process died here, with the request on its way
+    assert bench.bridge.push().pending == 1
+    bench.clock.turn(SETTLE_TIME.total_seconds() - 1)
+    assert bench.bridge.push().pending == 1
+    assert bench.labeling.tasks() == []
+    bench.clock.turn(1)
+    assert bench.bridge.push().created == 1
+    assert bench.labeling.tasks() == [task.push_key]
+
+
+def _promise(bench: Bench, item_id: str) -> ReviewTask:
+    item = bench.item(item_id)
+    return ReviewTask(key_of(bench, item_id), item.item_id, 1, 1, 0, ProjectKey("general", "quick"))
+
+
+def test_while_the_labeling_service_is_away_nothing_is_sent_and_nothing_is_lost(bench: Bench) -> None:
+    bench.ingest(row("t-1"))
+    bench.labeling.fail_next()
+    with pytest.raises(LabelingUnavailable):
+        bench.bridge.push()
+    assert [task.state for task in bench.tasks()] == [TaskState.INTENDED]
+    assert bench.bridge.push().created == 1
+
+
+def test_a_refused_token_stops_the_push_and_the_items_stay_queued(bench: Bench) -> None:
+    bench.ingest(row("t-1"))
+    bench.labeling.fail_next(AccessRefused("The token was revoked."))
+    with pytest.raises(AccessRefused):
+        bench.bridge.push()
+    assert bench.state("t-1") == "queued"
+
+
+def test_a_refused_task_is_quarantined_with_the_reason_and_the_rest_goes_in(bench: Bench) -> None:
+    bench.ingest(row("good-1"), row("bad"), row("good-2"))
+    bench.labeling.refused[key_of(bench, "bad")] = "the text is too long"
+    result = bench.bridge.push()
+    assert (result.created, result.rejected) == (2, 1)
+    assert (bench.state("bad"), bench.state("good-1")) == ("quarantined", "pushed")
+    (problem,) = bench.bridge.status().problems
+    assert (problem["item_id"], problem["reason"]) == ("bad", "the text is too long")
+    assert bench.bridge.push().created == 0
+
+
+def test_a_full_project_is_rolled_over_to_a_second_part(bench: Bench) -> None:
+    store, place = bench.bridge.store, ProjectKey("general", "quick")
+    bench.pushed(row("first"))
+    seats = range(1, ROLL_OVER - 1)  # as if one item had very many reviewers: far quicker than very many items
+    others = [ReviewTask(PushKey(f"k{seat}"), ItemId("first"), 1, 1, seat, place) for seat in seats]
+    store.intend(others)
+    project = store.projects()[0]
+    there = [RemoteTask(task.push_key, TaskId(n + 1000), "2026-01-01T00:00:00Z") for n, task in enumerate(others)]
+    store.confirm(project.project_id, there, bench.clock.now())
+    bench.ingest(row("last"), row("over"))
+    assert bench.bridge.push().projects == {"general · quick · due in 4 h": 1, "general · quick (2) · due in 4 h": 1}
+    assert sorted(project.key.part for project in store.projects()) == [1, 2]
+
+
+def test_a_task_promised_before_keeps_its_project(bench: Bench) -> None:
+    bench.ingest(row("t-1"))
+    bench.labeling.lose_next_reply()
+    bench.bridge.push()
+    (promised,) = bench.tasks()
+    bench.ingest(row("t-0"), row("t-2"))
+    bench.bridge.push()
+    assert next(task for task in bench.tasks() if task.item_id == "t-1").project_key == promised.project_key
+
+
+def test_more_items_than_go_into_a_request_all_arrive_and_progress_is_told(bench: Bench) -> None:
+    many = SEND_AT_ONCE + 3
+    bench.ingest(*(row(f"t-{number}") for number in range(many)))
+    told: list[tuple[int, int]] = []
+    assert bench.bridge.push(progress=lambda done, total: told.append((done, total))).created == many
+    assert told == [(SEND_AT_ONCE, many), (many, many)]
+
+
+def test_a_page_begins_with_the_model_s_answer_and_says_why_it_is_here(bench: Bench) -> None:
+    bench.pushed(row("t-1", QUICK, attributes={"amount": 12.5}))
+    page = bench.labeling.page(bench.task_id("t-1"))
+    data, prediction = page["data"], page["prediction"]
+    assert isinstance(data, dict)
+    assert isinstance(prediction, dict)
+    assert data["text"] == "the words of t-1"
+    assert "refund, 70 % sure" in str(data["model_says"])
+    assert "amount 12.5" in str(data["why"])
+    assert "refund" in str(prediction["result"])
+
+
+def test_a_blind_task_shows_no_prediction_and_looks_like_the_others(bench: Bench) -> None:
+    bench.pushed(row("audit", AUTO), row("ordinary", QUICK))
+    audit, ordinary = (bench.labeling.page(bench.task_id(item_id)) for item_id in ("audit", "ordinary"))
+    assert isinstance(audit["data"], dict)
+    assert isinstance(ordinary["data"], dict)
+    assert isinstance(audit["prediction"], dict)
+    assert (audit["prediction"]["result"], "score" in audit["prediction"]) == ([], True)
+    assert "refund" not in str(audit["data"]["model_says"])
+    assert audit["data"].keys() == ordinary["data"].keys()
+    tasks = {task.item_id: task.project_key for task in bench.tasks()}
+    assert tasks[ItemId("audit")] == tasks[ItemId("ordinary")]
+
+
+def test_a_uniform_item_is_blind_too(tmp_path: Path) -> None:
+    bench = Bench(without_git(tmp_path / "workspace", POLICY.replace("uniform: 0.0", "uniform: 1.0")))
+    bench.pushed(row("t-1", COMPREHENSIVE))
+    prediction = bench.labeling.page(bench.task_id("t-1"))["prediction"]
+    assert isinstance(prediction, dict)
+    assert prediction["result"] == []
+
+
+def test_a_dry_run_says_what_would_be_created_and_calls_nobody(bench: Bench) -> None:
+    bench.ingest(row("q"), row("c", COMPREHENSIVE))
+    before = bench.database()
+    foretold = bench.bridge.push(dry_run=True)
+    assert (bench.database(), bench.labeling.requests_made) == (before, 0)
+    assert foretold == bench.bridge.push()
+
+
+def test_none_of_these_is_an_answer_on_every_page(bench: Bench) -> None:
+    bench.pushed(row("q"))
+    bench.answer("q", BEN, NONE_OF_THESE)
+    bench.brought_back()
+    assert bench.decision("q").outcome.value == "rejected"
