@@ -47,7 +47,7 @@ class Thresholds:
 
 @contextmanager
 def open_folder(keep: Path | None) -> Iterator[Path]:
-    """The workspace's folder: `keep`, which must not be in use, or one that is removed at the end, Ctrl-C and SIGTERM included."""
+    """The workspace's folder: `keep`, which must not be in use, or one that is removed at the end, also on SIGTERM."""
     signal.signal(signal.SIGTERM, _end)
     if keep is not None:
         if keep.exists() and any(keep.iterdir()):
@@ -81,7 +81,9 @@ class Workplace:
     def make(self) -> None:
         """The workspace with its policy and its base data under DVC."""
         url = self.labeling.url
-        make_workspace(InitRequest(target=self.root, task="text-classification", labels=self.queries.labels, label_studio_url=url))
+        make_workspace(
+            InitRequest(target=self.root, task="text-classification", labels=self.queries.labels, label_studio_url=url)
+        )
         (self.root / "hitl.yaml").write_text(self._policy(), encoding="utf-8")
         rare = self.queries.rare()
         base = self.root / "data" / "base"
@@ -196,7 +198,13 @@ def tasks_shown(client: LabelStudioClient, project_id: int) -> Iterator[Any]:
     """Every task of a project as Label Studio itself lists it, with predictions and annotations."""
     page, total, seen = 1, 1, 0
     while seen < total:
-        query = {"project": project_id, "page": page, "page_size": _PAGE, "fields": "all", "resolve_uri": "false"}
+        query: dict[str, str | int] = {
+            "project": project_id,
+            "page": page,
+            "page_size": _PAGE,
+            "fields": "all",
+            "resolve_uri": "false",
+        }
         listed: Any = client.get("/api/tasks/", query)
         if not listed["tasks"]:
             return

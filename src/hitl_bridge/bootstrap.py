@@ -94,10 +94,12 @@ class Bridge(AbstractContextManager["Bridge"]):
 
     def push(self, *, dry_run: bool = False, progress: Progress | None = None) -> PushResult:
         """Creates the tasks that are due."""
-        from hitl_bridge.services.push import push
+        from hitl_bridge.services.push import foresee, push
 
         with self._alone():
-            return push(self._push_ports, self.policy, dry_run=dry_run, progress=progress)
+            if dry_run:
+                return foresee(self.store, self.policy, self.settings.workspace_key)
+            return push(self._push_ports, self.policy, progress=progress)
 
     def pull(self) -> PullResult:
         """Brings back what changed."""

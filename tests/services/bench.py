@@ -16,8 +16,10 @@ from typing import Any
 
 from hitl_bridge.adapters.memory import InMemoryLabeling
 from hitl_bridge.bootstrap import Bridge, make_workspace, open_bridge
-from hitl_bridge.core.model import AnnotationId, Decision, Item, ItemState, ReviewTask, TaskId, TaskState
+from hitl_bridge.core.model import AnnotationId, Decision, Item, ItemState, Project, ReviewTask, TaskId, TaskState
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
+from hitl_bridge.errors import LabelingUnavailable
+from hitl_bridge.ports import PushOutcome, TaskContent
 from hitl_bridge.services.ingest import IngestResult
 from hitl_bridge.services.init import InitRequest
 
@@ -98,7 +100,7 @@ def with_git(root: Path, policy: str = POLICY) -> Path:
 
 
 def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.rstrip()
 
 
 def clean_environment() -> dict[str, str]:
@@ -106,10 +108,23 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HITL_")}
 
 
+class BreakableLabeling(InMemoryLabeling):
+    """One whose connection can break while the answer is under way: the tasks are there, the caller gets an error."""
+
+    breaks = False
+
+    def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
+        outcome = super().create_tasks(project, tasks)
+        if self.breaks:
+            self.breaks = False
+            raise LabelingUnavailable("The connection broke.")
+        return outcome
+
+
 @dataclass
 class Bench:
     root: Path
-    labeling: InMemoryLabeling = field(default_factory=InMemoryLabeling)
+    labeling: BreakableLabeling = field(default_factory=BreakableLabeling)
     clock: Watch = field(default_factory=Watch)
     files: int = 0
 

@@ -56,6 +56,16 @@ def test_a_lost_reply_leaves_tasks_unclear_and_they_are_looked_up_and_none_is_do
     assert len(bench.labeling.tasks()) == len(set(bench.labeling.tasks())) == 5
 
 
+def test_a_connection_that_breaks_after_the_tasks_were_made_leads_to_no_double(bench: Bench) -> None:
+    bench.ingest(row("t-1"), row("t-2"))
+    bench.labeling.breaks = True
+    with pytest.raises(LabelingUnavailable):
+        bench.bridge.push()
+    assert {task.state for task in bench.tasks()} == {TaskState.UNKNOWN}
+    assert bench.bridge.push().already_there == 2
+    assert len(bench.labeling.tasks()) == 2
+
+
 def test_a_crash_after_sending_is_repaired_by_another_process_without_a_double(bench: Bench) -> None:
     bench.ingest(row("t-1"), row("t-2"))
     bench.labeling.lose_next_reply()

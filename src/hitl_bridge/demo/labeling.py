@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from hitl_bridge.adapters.label_studio.local_accounts import LocalAccounts, write_private
-from hitl_bridge.adapters.label_studio.local_server import HOST, LocalServer
+from hitl_bridge.adapters.label_studio.local_server import HOST, LocalServer, PortInUse, require_free
 from hitl_bridge.errors import UsageError
 from hitl_bridge.settings import cache_dir, load_settings, token_file
 
@@ -36,10 +36,9 @@ def open_labeling(root: Path, url: str | None, say: Callable[[str], None]) -> De
 
 def _free_port() -> int:
     for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if probe.connect_ex((HOST, port)) != 0:
-                return port
+        with suppress(PortInUse):
+            require_free(port)
+            return port
     raise UsageError(f"Ports {_FIRST_PORT} to {_FIRST_PORT + _PORTS} are all in use.", remedy="Stop something and try again.")
 
 

@@ -88,7 +88,7 @@ class SimulatedReviewer:
             region[LABEL] = [ANOTHER_LABEL]
             region[OTHER_LABEL] = [label]
         region[CHECKLIST] = page.checklist
-        region[RATIONALE] = [f"Read as {label}: that is what the sender is asking for."]
+        region[RATIONALE] = [f"I read it as {label}."]
         region[CONFIDENCE] = [4]
         return page.filled(region)
 

@@ -257,7 +257,7 @@ class Story:
             self.out.print(line, markup=False)
 
     def _title(self) -> None:
-        self.out.rule(Text(f"HITL Bridge: the whole loop on a {self.subject.name}"), align="left")
+        self.out.rule(Text(f"HITL Bridge: the whole loop on {self.subject.name}"), align="left")
 
     def say(self, line: str) -> None:
         self.out.print(f"  {line}", markup=False)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, JSON]
 
+_SCANS = 1150
+
 _SHOWN_PIXELS = 192
 """The scans are 8 × 8 pixels; nobody can read that, so they are shown this large."""
 
@@ -47,7 +49,7 @@ class Subject:
 def support_inbox() -> Subject:
     inbox = read_inbox()
     return Subject(
-        name="support inbox",
+        name="a support inbox",
         policy=_policy("support-inbox"),
         shown_field="text",
         train=[message.as_example() for message in inbox.train],
@@ -69,8 +71,8 @@ def handwritten_digits() -> Subject:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    shown = [_data_uri(image) for image in digits.images]
-    labels = [str(label) for label in digits.target]
+    shown = [_data_uri(image) for image in digits.images[:_SCANS]]
+    labels = [str(label) for label in digits.target[:_SCANS]]
     rows: list[Row] = [
         {"item_id": f"digit-{place:04}", "input": {"image": uri}, "output": {"label": label}}
         for place, (uri, label) in enumerate(zip(shown, labels, strict=True))
@@ -80,11 +82,11 @@ def handwritten_digits() -> Subject:
         name="handwritten digits",
         policy=_policy("digits"),
         shown_field="image",
-        train=rows[:150],
-        holdout=rows[150:550],
+        train=rows[:250],
+        holdout=rows[250:750],
         days=[
-            Day("Day 1", "Scans from writers whom the model knows a little.", inputs[550:900]),
-            Day("Day 2", "Scans from other writers.", inputs[900:1250]),
+            Day("Day 1", "Scans from writers whom the model knows a little.", inputs[750:950]),
+            Day("Day 2", "Scans from other writers.", inputs[950:1150]),
         ],
         meanings=dict(zip(shown, labels, strict=True)),
     )
@@ -102,5 +104,5 @@ def _data_uri(image: npt.NDArray[np.float64]) -> str:
     pixels = (255 - image * (255 / 16)).astype(np.uint8)
     picture = Image.fromarray(pixels).resize((_SHOWN_PIXELS, _SHOWN_PIXELS), Image.Resampling.BICUBIC)
     content = io.BytesIO()
-    picture.save(content, format="PNG", optimize=True)
+    picture.save(content, format="PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode("ascii")

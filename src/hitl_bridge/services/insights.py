@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from hitl_bridge.core.model import JSON, ItemId
+from hitl_bridge.core.dataset.change import TAG
+from hitl_bridge.core.model import JSON, ItemId, Op, Outcome, Split
 from hitl_bridge.errors import UnknownName
 from hitl_bridge.ports import Clock, Insights, Receipts, StateStore, WorkspacePaths
 from hitl_bridge.services.retrain import read_json
@@ -58,17 +59,37 @@ def trace(
     found = receipts.of_item(store.receipt_files(), item_id)
     if not life and not found:
         raise UnknownName("item", item_id, remedy="Item ids are those of the predictions file; `status` shows what is here.")
-    versions = life.get("versions") or []
     return {
         "item_id": item_id,
         "receipts": found,
-        **{name: life.get(name, []) for name in ("revisions", "tasks", "annotations", "decisions", "versions", "events")},
-        "models": _models_trained_on(versions, paths) if isinstance(versions, list) else [],
+        **{name: life.get(name, []) for name in ("revisions", "tasks", "annotations", "decisions")},
+        "versions": [str(tag).removeprefix(TAG) for tag in _rows_of(life, "versions")],
+        "events": life.get("events", []),
+        "models": _models_trained_on(_versions_to_train_on(life), paths),
     }
 
 
-def _models_trained_on(versions: Sequence[JSON], paths: WorkspacePaths) -> list[JSON]:
-    """The candidate and the champion, where a version that holds the item was in their training data."""
+def _versions_to_train_on(life: Mapping[str, JSON]) -> set[JSON]:
+    """Versions that brought the item into training data: nothing that measures is ever trained on, and no rejection."""
+    revisions = [each for each in _rows_of(life, "revisions") if isinstance(each, Mapping)]
+    decisions = [each for each in _rows_of(life, "decisions") if isinstance(each, Mapping)]
+    trained = {each.get("revision") for each in revisions if _split(each) == Split.TRAIN}
+    usable = [each for each in decisions if each.get("op") != Op.REMOVE and each.get("outcome") != Outcome.REJECTED]
+    return {each.get("version") for each in usable if each.get("revision") in trained} - {None}
+
+
+def _split(revision: Mapping[str, JSON]) -> JSON:
+    triage = revision.get("triage")
+    return triage.get("split") if isinstance(triage, Mapping) else None
+
+
+def _rows_of(life: Mapping[str, JSON], name: str) -> Sequence[JSON]:
+    found = life.get(name)
+    return found if isinstance(found, list) else ()
+
+
+def _models_trained_on(versions: Collection[JSON], paths: WorkspacePaths) -> list[JSON]:
+    """The candidate and the champion, where a version that brought the item was in their training data."""
     found: list[JSON] = []
     for role in ("candidate", "champion"):
         card = read_json(paths.root / "models" / role / "model.json")

@@ -53,12 +53,10 @@ class PushResult:
     projects: Mapping[str, int] = field(default_factory=dict)
 
 
-def push(ports: PushPorts, policy: ReviewPolicy, *, dry_run: bool = False, progress: Progress | None = None) -> PushResult:
-    """Brings every queued item into its review project. With `dry_run` says what would be created and calls nobody."""
+def push(ports: PushPorts, policy: ReviewPolicy, *, progress: Progress | None = None) -> PushResult:
+    """Brings every queued item into its review project."""
     live = ports.store.task_counts()
     queued = ports.store.items_in(ItemState.QUEUED)
-    if dry_run:
-        return _foretold(plan_tasks(ports.key, queued, live), live, policy)
     found = 0 if not queued else _look_up_unclear(ports)
     if found:
         queued = ports.store.items_in(ItemState.QUEUED)
@@ -75,7 +73,10 @@ def push(ports: PushPorts, policy: ReviewPolicy, *, dry_run: bool = False, progr
     return result
 
 
-def _foretold(planned: Sequence[tuple[Item, ReviewTask]], live: Mapping[ProjectKey, int], policy: ReviewPolicy) -> PushResult:
+def foresee(store: StateStore, policy: ReviewPolicy, key: bytes) -> PushResult:
+    """What `push` would create, told without calling anybody; so it needs no labeling service at all."""
+    live = store.task_counts()
+    planned = plan_tasks(key, store.items_in(ItemState.QUEUED), live)
     titles: dict[str, int] = defaultdict(int)
     for _, task in planned:
         titles[_title(policy, task.project_key)] += 1

@@ -30,6 +30,7 @@ for a variable that is missing. `why`, `model_says`, `criteria` are texts; `prio
 each a mapping of heading to text); `candidates` are made from `TaskContent.candidates`."""
 
 MOST_BYTES: Final = 1_000_000
+MOST_JUDGED: Final = 10_000
 _VARIABLE: Final = re.compile(r"\$[\w\[\].{}]+")
 _VALUE_KEYS: Final = {"choices": "choices", "textarea": "text", "rating": "rating", "taxonomy": "taxonomy"}
 _CANDIDATE_KEYS: Final = {ANOTHER_LABEL: "9", NONE_OF_THESE: "0"}
@@ -179,6 +180,7 @@ class LabelConfig:
         self._above = parents(self._root)
         self._controls = {tag.get("name", ""): tag for tag in self._root.iter() if tag.get("name") and tag.get("toName")}
         self._interface = interface(xml)
+        self._judged: dict[bytes, list[str]] = {}
         if LABEL not in self._controls:
             raise LabelConfigProblem([f"there is no control named {LABEL!r}"])
 
@@ -221,6 +223,14 @@ class LabelConfig:
         told = self._interface.validate_prediction({"result": plain(result)}, return_errors=True)
         found = [re.sub(r"(\. )?Got:? .*", "", str(text), flags=re.DOTALL) for text in told]
         return found or self._double_answers(result)
+
+    def prediction_problems(self, encoded: bytes, result: Sequence[JSON]) -> list[str]:
+        """As `problems`, remembered: a push holds thousands of predictions and few different ones."""
+        if encoded not in self._judged:
+            if len(self._judged) >= MOST_JUDGED:
+                self._judged.clear()
+            self._judged[encoded] = self.problems(result)
+        return self._judged[encoded]
 
     def missing(self, controls: Mapping[str, Sequence[JSON]]) -> list[str]:
         """The required controls that are visible and not filled in; `required` is the browser's affair otherwise."""

@@ -89,7 +89,8 @@ def task_problem(task: JSONObject, content: TaskContent, config: LabelConfig) ->
     missing = sorted(config.variables() - data.keys())
     if missing:
         return f"the label config shows {', '.join('$' + name for name in missing)}, which the task does not have"
-    wrong = config.problems([config.region(*filled) for filled in placed_prefill(content, config).items() if filled[1]])
+    prefilled = rows_of(rows_of(task, "predictions")[0], "result")
+    wrong = config.prediction_problems(encoded(prefilled), prefilled)
     return "; ".join(wrong) or None
 
 

@@ -1,0 +1,543 @@
+"""The whole loop as a user runs it: the command line, git, DVC, and a Label Studio of the workspace's own.
+
+One workspace lives through the file, in stages that later tests build on: `pushed` → `committed` → `revised`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hitl_bridge.adapters.label_studio.local_install import default_cache
+from hitl_bridge.adapters.label_studio.local_server import LocalServer
+from hitl_bridge.core.model import Project, ProjectId, ProjectKey, TaskId
+from hitl_bridge.core.task_types.controls import CONFIDENCE, LABEL, RATIONALE
+from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
+from tests.live.command_line import CommandLine
+from tests.live.conftest import PASSWORD, LiveLabelStudio, LiveReviewers, free_port
+
+pytestmark = pytest.mark.live
+
+ANA, BEN, DEE = "ana@example.com", "ben@example.com", "dee@example.com"
+WORDS = {
+    "refund": ("money back", "charged twice", "a refund", "return the payment"),
+    "cancel": ("end my contract", "stop the subscription", "cancel everything", "close the account"),
+    "technical": ("the app crashes", "an error", "a black screen", "the login fails"),
+}
+FILLING = ("please", "today", "I think", "again", "since Monday", "hello", "urgent", "on my phone", "why")
+POOLS = ("payments", "delivery", "account")
+SECONDS = 60.0
+
+POLICY = """\
+task: text-classification
+labels: [refund, cancel, technical]
+label_studio: {{url: "{url}"}}
+git: {{branch: reviews}}
+attributes: {{amount: float, language: string}}
+triage:
+  rules:
+    - {{when: "amount > 1000", tier: comprehensive, reason: "much money"}}
+    - {{when: "language <> 'en'", tier: quick, reason: "not in English"}}
+tiers:
+  auto: {{max_risk: 0.9}}
+  quick: {{max_risk: 0.95, reviewers: 1, sla: 4h}}
+  comprehensive: {{reviewers: 2, sla: 24h, consensus: unanimous, rationale: required, checklist: [I read all of it]}}
+audit: {{rate: 0.5, uniform: 0.2, sla: 24h}}
+expertise:
+  - {{name: payments, when: "scenario = 'payments'", reviewers: [{ana}, {ben}], adjudicators: [{dee}]}}
+  - {{name: delivery, when: "scenario = 'delivery'", reviewers: [{ana}, {ben}], adjudicators: [{dee}]}}
+  - {{name: account, reviewers: [{ana}, {ben}], adjudicators: [{dee}]}}
+"""
+
+
+def messages(count: int, prefix: str) -> list[dict[str, Any]]:
+    """Texts that say what they mean: every fourth is about much money, every fourth not in English, in three pools."""
+    chance = random.Random(prefix)
+    rows = []
+    for number in range(count):
+        meaning = list(WORDS)[number % len(WORDS)]
+        text = f"{chance.choice(FILLING)} {chance.choice(WORDS[meaning])} {chance.choice(FILLING)} {prefix}{number}"
+        known = {"amount": 5000.0 if number % 4 == 1 else 10.0, "language": "de" if number % 4 == 2 else "en"}
+        row = {"item_id": f"{prefix}{number}", "input": {"text": text}, "attributes": known}
+        rows.append({**row, "scenario": POOLS[number % 3], "output": {"label": meaning}})
+    return rows
+
+
+ARRIVED = messages(40, "new ")
+MEANINGS = {row["input"]["text"]: row["output"]["label"] for row in ARRIVED}
+MEANT = {row["item_id"]: row["output"]["label"] for row in ARRIVED}
+
+
+def another(label: str) -> str:
+    return next(each for each in WORDS if each != label)
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], *, without: str = "") -> Path:
+    kept = [{name: value for name, value in row.items() if name != without} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    return path
+
+
+def eventually(what: str, holds: Callable[[], bool], seconds: float = SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A review task as the store knows it."""
+
+    item_id: str
+    round: int
+    tier: str
+    project: Project
+    task_id: TaskId
+    push_key: str
+    purpose: str
+    blind: bool
+    label: str
+
+
+@dataclass
+class Workspace:
+    """The workspace with its Label Studio, the people in it, and what can be read without asking the bridge."""
+
+    shell: CommandLine
+    server: LocalServer
+    studio: LiveLabelStudio
+    people: LiveReviewers
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(f"file:{self.shell.root}/.hitl/bridge.db?mode=ro", uri=True)) as store:
+            return list(store.execute(query))
+
+    def tasks(self) -> list[Task]:
+        found = self.rows(
+            "SELECT t.item_id, t.round, t.pool, t.tier, t.part, t.project_id, t.task_id, t.push_key, i.purpose, i.blind, i.output"
+            " FROM review_tasks t JOIN items i USING (item_id, revision) ORDER BY t.item_id, t.round"
+        )
+        return [
+            Task(item_id, number, tier, project_of(pool, tier, part, project_id), TaskId(task_id), *kept, json.loads(output)[LABEL])
+            for item_id, number, pool, tier, part, project_id, task_id, *kept, output in found
+        ]
+
+    def task(self, item_id: str, round_number: int = 1) -> Task:
+        return next(task for task in self.tasks() if (task.item_id, task.round) == (item_id, round_number))
+
+    def remote(self) -> list[dict[str, Any]]:
+        """Every task in Label Studio, as its own interface tells it."""
+        client = self.studio.client()
+        found: list[dict[str, Any]] = []
+        for (project_id,) in self.rows("SELECT project_id FROM projects ORDER BY project_id"):
+            listed: Any = client.get("/api/tasks/", {"project": str(project_id), "page_size": "500", "fields": "all"})
+            found += listed["tasks"]
+        return found
+
+    def counts(self) -> dict[str, Any]:
+        """All there is to count: in Label Studio, in the store, in git."""
+        remote = self.remote()
+        tables = [
+            str(name)
+            for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+            if name not in ("events", "cursors")
+        ]
+        return {
+            "tasks": len(remote),
+            "predictions": sum(len(task["predictions"]) for task in remote),
+            "annotations": sum(len(task["annotations"]) for task in remote),
+            **{name: self.rows(f"SELECT count(*) FROM {name}") for name in tables},  # noqa: S608
+            "states": sorted(self.rows("SELECT item_id, state, round FROM items")),
+            "commit": self.shell.git("rev-parse", "HEAD"),
+            "tags": self.shell.git("tag"),
+        }
+
+    def answer(self, task: Task, reviewer: str, label: str, why: str = "Because it says so.") -> Any:
+        controls: dict[str, tuple[Any, ...]] = {LABEL: (label,), RATIONALE: (why,)}
+        if task.tier == "comprehensive":
+            controls[CONFIDENCE] = (4,)
+        return self.people.answer(task.project, task.task_id, reviewer, controls)
+
+    def everybody_answers(self, *reviewers: str) -> int:
+        """Each goes through all projects and answers what is open, truly."""
+        projects = self.rows("SELECT DISTINCT project_id, tier FROM projects ORDER BY 1")
+        given = 0
+        for email in reviewers:
+            person = SimulatedReviewer(email, self.people.client(email), MEANINGS, Manner(error_rate=0.0))
+            given += sum(person.work_through(number) for number, tier in projects if (tier == "adjudication") is (email == DEE))
+        return given
+
+    def hashes(self) -> dict[str, str]:
+        return data_hashes(self.shell.root)
+
+
+def project_of(pool: str, tier: str, part: int, project_id: int) -> Project:
+    return Project(ProjectKey(pool, tier, part), ProjectId(project_id), "", "", "")
+
+
+def data_hashes(root: Path) -> dict[str, str]:
+    files = sorted(path for kind in ("decisions", "payloads") for path in (root / "data" / kind).glob("*.parquet"))
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+# ------------------------------------------------------------------------------------------------ the stages
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """Made by `init`, with a Label Studio of its own, base data under DVC and a first model in use."""
+    home = tmp_path_factory.mktemp("loop")
+    root, port = home / "inbox", free_port()
+    folder = os.environ.get("HITL_CACHE_DIR")
+    server = LocalServer(root / ".hitl" / "label-studio", cache=Path(folder) if folder else default_cache(), port=port)
+    url = f"http://127.0.0.1:{port}"
+    labels = ("--labels", ",".join(WORDS))
+    made = CommandLine(home).told("init", str(root), "--task", "text-classification", *labels, "--url", url)
+    assert "hitl.yaml" in made["created"]
+    (root / ".hitl" / "workspace.key").write_text("5eed" * 16, encoding="ascii")  # the same draws in every run
+    shell = CommandLine(root)
+    try:
+        shell.said("label-studio", "start")
+        shell.said("label-studio", "reviewer", DEE)
+        for reviewer in (ANA, BEN):
+            server.reviewer_account(reviewer, PASSWORD)
+        tokens = {reviewer: server.reviewer_token(reviewer) for reviewer in (ANA, BEN, DEE)}
+        studio = LiveLabelStudio(server, url, server.service_account().token, tokens)
+        write_policy_and_base_data(shell, url, home / "remote")
+        yield Workspace(shell, server, studio, LiveReviewers(studio))
+    finally:
+        server.stop()
+
+
+def write_policy_and_base_data(shell: CommandLine, url: str, remote: Path) -> None:
+    (shell.root / "hitl.yaml").write_text(POLICY.format(url=url, ana=ANA, ben=BEN, dee=DEE), encoding="utf-8")
+    params = shell.root / "params.yaml"
+    params.write_text(params.read_text("utf-8").replace("min_items: 100", "min_items: 20"), "utf-8")
+    base = shell.root / "data" / "base"
+    write_rows(base / "train.jsonl", messages(32, "train "), without="attributes")
+    write_rows(base / "holdout.jsonl", messages(28, "held out "), without="attributes")
+    shell.dvc("remote", "add", "--quiet", "--default", "storage", str(remote))
+    shell.dvc("add", "--quiet", "data/base/train.jsonl", "data/base/holdout.jsonl")
+    shell.git("add", "--all")
+    shell.git("commit", "--quiet", "--message", "Our policy and base data")
+
+
+@dataclass
+class Pushed:
+    """The first predictions, in Label Studio."""
+
+    workspace: Workspace
+    retrained: Mapping[str, Any]
+    promoted: Mapping[str, Any]
+    ingested: Mapping[str, Any]
+    pushed: Mapping[str, Any]
+    predictions: Path
+
+
+@pytest.fixture(scope="module")
+def pushed(workspace: Workspace) -> Pushed:
+    shell = workspace.shell
+    inputs = write_rows(shell.root / ".hitl" / "inputs.jsonl", ARRIVED, without="output")
+    predictions = shell.root / ".hitl" / "predictions.jsonl"
+    return Pushed(
+        workspace,
+        retrained=shell.told("retrain"),
+        promoted=shell.told("promote", "--reason", "The first one"),
+        predictions=predictions if shell.told("predict", str(inputs), "--out", str(predictions)) else predictions,
+        ingested=shell.told("ingest", str(predictions)),
+        pushed=shell.told("push"),
+    )
+
+
+@dataclass
+class Committed:
+    """The first dataset version, after reviewers disagreed, edited, skipped, and contradicted the model."""
+
+    workspace: Workspace
+    disputed: str
+    skipped: str
+    edited: str
+    overturned: str
+    resolved: Mapping[str, Any]
+    adjudicated: Mapping[str, Any]
+    version: Mapping[str, Any]
+    changes: str
+    hashes: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def committed(pushed: Pushed) -> Committed:
+    workspace, shell = pushed.workspace, pushed.workspace.shell
+    seen = [task for task in workspace.tasks() if not task.blind]
+    disputed, skipped = [task for task in seen if task.tier == "comprehensive"][:2]
+    edited = next(task for task in seen if task.tier == "quick")
+    overturned = next(task for task in workspace.tasks() if task.purpose == "audit")
+
+    workspace.answer(disputed, ANA, MEANT[disputed.item_id])
+    workspace.answer(disputed, BEN, another(MEANT[disputed.item_id]))
+    workspace.people.skip(skipped.task_id, ANA)
+    first = workspace.answer(edited, ANA, another(MEANT[edited.item_id]))
+    workspace.people.revise(edited.project, first, ANA, {LABEL: (MEANT[edited.item_id],), RATIONALE: ("On second thoughts.",)})
+    workspace.answer(overturned, BEN, another(overturned.label))
+    workspace.everybody_answers(ANA, BEN)
+    shell.told("pull")
+    resolved = shell.told("resolve")
+    adjudicated = shell.told("push")
+    workspace.everybody_answers(DEE)
+    shell.told("pull")
+    shell.told("resolve")
+    version = shell.told("commit")
+    changes = shell.git("status", "--porcelain")
+    items = (task.item_id for task in (disputed, skipped, edited, overturned))
+    return Committed(workspace, *items, resolved, adjudicated, version, changes, workspace.hashes())
+
+
+@dataclass
+class Revised:
+    """The second version: an answer changed, one deleted and one given after the first; and the model trained on it."""
+
+    workspace: Workspace
+    deleted: str
+    cycle: Mapping[str, Any]
+    retrained: Mapping[str, Any]
+    hashes: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def revised(committed: Committed) -> Revised:
+    workspace, shell = committed.workspace, committed.workspace.shell
+    answers = {task["data"]["bridge_key"]: task["annotations"] for task in workspace.remote()}
+    edited = workspace.task(committed.edited)
+    deleted = next(task for task in workspace.tasks() if task.tier == "quick" and task.round == 1 and task != edited)
+    (answer,) = answers[edited.push_key]
+    changed = {LABEL: (another(MEANT[edited.item_id]),), RATIONALE: ("I was right at first.",)}
+    workspace.people.revise(edited.project, answer["id"], ANA, changed)
+    workspace.people.delete_annotation(answers[deleted.push_key][0]["id"])
+    workspace.answer(workspace.task(committed.skipped), ANA, MEANT[committed.skipped])
+    cycle = shell.told("sync")
+    hashes = workspace.hashes()
+    return Revised(workspace, deleted.item_id, cycle, shell.told("retrain"), hashes)
+
+
+# ------------------------------------------------------------------------------------------------- the tests
+
+
+def test_a_new_workspace_with_a_started_label_studio_has_nothing_wrong_with_it(workspace: Workspace) -> None:
+    report = workspace.shell.said("doctor")
+    assert report.splitlines()
+    assert all(line.startswith("✓") for line in report.splitlines()), report
+    assert workspace.shell.told("init")["created"] == []
+
+
+def test_the_first_model_is_promoted_on_the_word_of_the_gate_and_a_person(pushed: Pushed) -> None:
+    assert pushed.retrained["verdict"] == "promote", pushed.retrained["reasons"]
+    assert pushed.promoted["champion"] == pushed.retrained["candidate"]
+    assert "Ada Operator" in pushed.promoted["by"]
+    assert not pushed.promoted["overridden"]
+
+
+def test_every_prediction_gets_the_tier_that_the_policy_names(pushed: Pushed) -> None:
+    assert (pushed.ingested["accepted"], pushed.ingested["problems"]) == (40, [])
+    assert pushed.ingested["tiers"] == {"comprehensive": 10, "quick": 10, "auto": 20}
+    purposes = Counter(task.purpose for task in pushed.workspace.tasks() if task.round == 1)
+    assert purposes["audit"] == pushed.ingested["audits"] > 0
+    assert purposes["uniform"] > 0
+    places = pushed.workspace.rows("SELECT pool, tier FROM projects WHERE tier <> 'adjudication'")
+    assert {pool for pool, _ in places} == set(POOLS)
+    assert {tier for _, tier in places} == {"quick", "comprehensive"}
+
+
+def test_label_studio_holds_one_task_a_seat_with_the_predicted_label_filled_in(pushed: Pushed) -> None:
+    remote = {task["data"]["bridge_key"]: task for task in pushed.workspace.remote()}
+    tasks = pushed.workspace.tasks()
+    said = [json.loads(line) for line in pushed.predictions.read_text("utf-8").splitlines()]
+    texts = {row["item_id"]: row["input"]["text"] for row in said}
+    labels = {row["item_id"]: row["prediction"]["label"] for row in said}
+    firsts = [task for task in tasks if task.round == 1]
+    assert len(firsts) == pushed.pushed["created"]
+    assert {task.push_key for task in tasks} == remote.keys()
+    assert len(remote) == len(pushed.workspace.remote()) == len({(task.item_id, task.round) for task in tasks})
+    for task in firsts:
+        there = remote[task.push_key]
+        (prediction,) = there["predictions"]
+        shown = [] if task.blind else [labels[task.item_id]]
+        assert [choice for region in prediction["result"] for choice in region["value"]["choices"]] == shown
+        assert 0 < prediction["score"] < 1
+        assert there["data"]["text"] == texts[task.item_id]
+        assert there["data"]["why"]
+        assert str(labels[task.item_id]) not in str(there["data"]["model_says"]) or not task.blind
+
+
+def test_doing_the_first_half_again_changes_nothing(pushed: Pushed) -> None:
+    before = pushed.workspace.counts()
+    again = pushed.workspace.shell.told("ingest", str(pushed.predictions))
+    created = pushed.workspace.shell.told("push")
+    assert (again["accepted"], again["duplicates"]) == (0, 40)
+    assert (created["created"], created["already_there"]) == (0, before["tasks"])
+    assert pushed.workspace.counts() == before
+
+
+def test_disputes_and_overturned_audits_go_to_the_adjudicator_and_a_skip_is_no_answer(committed: Committed) -> None:
+    assert (committed.resolved["disputed"], committed.resolved["escalated"]) == (1, 1)
+    assert committed.resolved["incomplete"] == 1
+    assert committed.adjudicated["created"] == 2
+    assert all("adjudication" in title for title in committed.adjudicated["projects"])
+    settled = dict(committed.workspace.rows("SELECT item_id, state FROM items"))
+    assert (settled[committed.disputed], settled[committed.overturned]) == ("committed", "committed")
+
+
+def test_a_commit_leaves_the_repository_clean(committed: Committed) -> None:
+    assert committed.version["tag"] == "decisions@v0.1.0"
+    assert committed.version["added"] == len({task.item_id for task in committed.workspace.tasks()}) - 1
+    assert committed.changes == ""
+
+
+def test_a_disputed_items_life_is_told_from_prediction_to_the_models_trained_on_it(
+    committed: Committed, revised: Revised
+) -> None:
+    shell = committed.workspace.shell
+    life = shell.told("trace", committed.disputed)
+    assert [task["tier"] for task in life["tasks"]] == ["comprehensive", "adjudication"]
+    assert {answer["reviewer"] for answer in life["annotations"]} == {ANA, BEN, DEE}
+    (decision,) = life["decisions"]
+    assert decision["output"] == {"label": MEANT[committed.disputed]}
+    assert life["versions"] == ["v0.1.0"]
+    assert revised.retrained["candidate"] in [model["model_version"] for model in life["models"]]
+    assert "much money" in shell.said("trace", committed.disputed) or life["receipts"][0]["tier"] == "comprehensive"
+
+
+def test_answers_changed_deleted_and_given_later_make_the_next_version(revised: Revised, committed: Committed) -> None:
+    commit = revised.cycle["commit"]
+    assert (commit["added"], commit["changed"], commit["removed"]) == (1, 1, 1)
+    states = dict(revised.workspace.rows("SELECT item_id, state FROM items"))
+    assert states[committed.skipped] == "committed"
+    assert states[revised.deleted] == "pushed"
+    status = revised.workspace.shell.told("status")
+    assert status["dataset_version"] == commit["version"]
+    assert status["champion"] is not None
+    assert status["audits"]["overturned"] <= 1
+    assert status["candidate"]["candidate"] == revised.retrained["candidate"]
+
+
+def test_running_any_command_again_changes_nothing(revised: Revised, pushed: Pushed) -> None:
+    shell, before = revised.workspace.shell, revised.workspace.counts()
+    assert shell.told("init")["created"] == []
+    assert shell.told("ingest", str(pushed.predictions))["duplicates"] == 40
+    assert shell.told("push")["created"] == 0
+    assert shell.told("pull")["revisions"] == 0
+    assert shell.told("resolve")["decisions"] == 0
+    assert shell.told("commit")["version"] is None
+    assert shell.told("retrain")["ran"] is False
+    assert revised.workspace.counts() == before
+    assert shell.git("status", "--porcelain") == ""
+
+
+def test_a_clone_gets_every_version_back_from_the_dvc_remote(committed: Committed, revised: Revised, tmp_path: Path) -> None:
+    shell = revised.workspace.shell
+    shell.dvc("push", "--quiet", "--all-tags")
+    CommandLine(tmp_path).git("clone", "--quiet", str(shell.root), "clone")
+    clone = CommandLine(tmp_path / "clone")
+    for tag, hashes in ((committed.version["tag"], committed.hashes), (revised.cycle["commit"]["tag"], revised.hashes)):
+        clone.git("checkout", "--quiet", tag)
+        clone.dvc("pull", "--quiet")
+        assert data_hashes(clone.root) == hashes
+    assert len(revised.hashes) == 4
+
+
+def test_a_killed_label_studio_is_told_and_the_same_command_goes_on_when_it_is_back(revised: Revised, tmp_path: Path) -> None:
+    workspace, shell = revised.workspace, revised.workspace.shell
+    shell.said("ingest", str(more_predictions(tmp_path, "killed", 3)))
+    pid = workspace.server.status().pid
+    assert pid is not None
+    psutil.Process(pid).kill()
+    for command in ("push", "pull"):
+        said = shell.bridge(command)
+        assert said.code == 3
+        assert workspace.studio.url in said.err
+        assert "Traceback" not in said.err
+    assert shell.told("status")["items"]["queued"] == 3
+    workspace.server.start()
+    assert shell.told("push")["created"] == 3
+    assert len(workspace.remote()) == len(workspace.tasks())
+
+
+def test_a_wrong_token_is_refused_with_the_way_out(revised: Revised) -> None:
+    forged = revised.workspace.studio.token[:-6] + "abcdef"
+    said = revised.workspace.shell.bridge("pull", HITL_LABEL_STUDIO_TOKEN=forged)
+    assert said.code == 4
+    assert "HITL_LABEL_STUDIO_TOKEN" in said.err
+    assert forged not in said.err
+
+
+def test_the_daemon_outlives_label_studio_and_ends_when_it_is_asked_to(revised: Revised, tmp_path: Path) -> None:
+    workspace, log = revised.workspace, tmp_path / "daemon.log"
+
+    def heard(event: str) -> int:
+        return log.read_text("utf-8").count(f'"{event}"')
+
+    daemon = workspace.shell.start("daemon", "--every", "1", log=log)
+    try:
+        eventually("a first cycle", lambda: heard("daemon.cycle") > 0)
+        workspace.server.stop()
+        eventually("an outage noticed", lambda: heard("daemon.outside_away") > 0)
+        workspace.shell.said("ingest", str(more_predictions(tmp_path, "daemon", 2)))
+        workspace.server.start()
+        eventually("new tasks pushed after the outage", lambda: len(new_tasks(workspace, "daemon")) == 2)
+        for task in new_tasks(workspace, "daemon"):
+            workspace.answer(task, ANA, task.label)
+        eventually("a version with their answers", lambda: committed_items(workspace, "daemon") == 2)
+        assert daemon.poll() is None
+        assert ends_on(signal.SIGTERM, daemon) == 0
+        assert heard("daemon.outside_back") == 1
+        assert heard("daemon.stopped") == 1
+        assert workspace.studio.token not in log.read_text("utf-8")
+    finally:
+        daemon.kill()
+
+
+def more_predictions(folder: Path, name: str, count: int) -> Path:
+    """Predictions of an outside pipeline that go to the tier `quick`: one answer settles them."""
+    rows = [
+        {
+            "item_id": f"{name} {number}",
+            "input": {"text": f"{name} {number}: bitte mein Geld"},
+            "prediction": {"label": "refund"},
+            "confidence": 0.6,
+            "model_version": "outside-1",
+            "scenario": "payments",
+            "attributes": {"amount": 1.0, "language": "de"},
+        }
+        for number in range(count)
+    ]
+    return write_rows(folder / f"{name}.jsonl", rows)
+
+
+def new_tasks(workspace: Workspace, name: str) -> list[Task]:
+    live = {key for (key,) in workspace.rows("SELECT push_key FROM review_tasks WHERE state = 'live'")}
+    return [task for task in workspace.tasks() if task.item_id.startswith(name) and task.push_key in live]
+
+
+def committed_items(workspace: Workspace, name: str) -> int:
+    return len(workspace.rows(f"SELECT 1 FROM items WHERE state = 'committed' AND item_id LIKE '{name} %'"))  # noqa: S608
+
+
+def ends_on(number: signal.Signals, process: subprocess.Popen[bytes]) -> int:
+    """The exit code; within ten seconds."""
+    process.send_signal(number)
+    return process.wait(10.0)

@@ -1,0 +1,209 @@
+"""Decisions become dataset versions, on real git and DVC: each decision once, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hitl_bridge import load_decisions
+from hitl_bridge.bootstrap import Bridge
+from hitl_bridge.core.draws import pseudonym
+from hitl_bridge.core.model import AnnotationId
+from hitl_bridge.errors import RepositoryRefused, UnknownName
+from hitl_bridge.ports import NewFile, Published
+from hitl_bridge.services.commit import CommitPorts, CommitResult, commit
+from tests.services.bench import ANA, BEN, Bench, git, row
+
+
+class DiesAfterPublishing:
+    """The real dataset store, in a process that dies once the version is in git."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._real = bridge.dataset
+        self.check, self.published, self.versions, self.read = (
+            self._real.check,
+            self._real.published,
+            self._real.versions,
+            self._real.read,
+        )
+
+    def publish(self, tag: str, files: list[NewFile], message: str, batch_id: str) -> Published:
+        self._real.publish(tag, files, message, batch_id)
+        raise Died
+
+
+class Died(Exception):
+    """The process is gone."""
+
+
+def decided(bench: Bench, **labels: str) -> dict[str, AnnotationId]:
+    """Items with these answers of Ana's, decided."""
+    bench.pushed(*(row(item_id) for item_id in labels))
+    given = {item_id: bench.answer(item_id, ANA, label) for item_id, label in labels.items()}
+    bench.brought_back()
+    return given
+
+
+def commit_and_die(bench: Bench) -> None:
+    bridge = bench.bridge
+    ports = CommitPorts(
+        bridge.store, bridge.store.insights(), DiesAfterPublishing(bridge), bench.clock, bridge.settings.workspace_key
+    )
+    with pytest.raises(Died):
+        commit(ports, bridge.settings.labels)
+
+
+def test_a_dataset_s_whole_life_new_corrected_and_taken_back(whole_bench: Bench) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    given = decided(bench, one="refund", two="billing")
+
+    foretold = bridge.commit(dry_run=True)
+    assert (foretold.version, foretold.added, foretold.git_commit) == ("v0.1.0", 2, None)
+    assert git(bench.root, "tag") == ""
+
+    first = bridge.commit()
+    assert (first.version, first.tag, first.added, first.changed, first.removed) == ("v0.1.0", "decisions@v0.1.0", 2, 0, 0)
+    assert first.git_commit == git(bench.root, "rev-parse", "HEAD") == git(bench.root, "rev-parse", "decisions@v0.1.0^{commit}")
+    assert git(bench.root, "status", "--porcelain") == ""
+    assert (bench.state("one"), bridge.status().dataset_version) == ("committed", "v0.1.0")
+
+    before = bench.database()
+    assert bridge.commit() == CommitResult()
+    assert (bench.database(), git(bench.root, "rev-parse", "HEAD")) == (before, first.git_commit)
+
+    decided(bench, three="cancel")
+    second = bridge.commit()
+    assert (second.version, second.added) == ("v0.2.0", 1)
+
+    bench.revise(given["two"], ANA, "cancel")
+    bench.brought_back()
+    third = bridge.commit()
+    assert (third.version, third.added, third.changed) == ("v0.2.1", 0, 1)
+
+    bench.labeling.delete_annotation(given["one"])
+    bench.brought_back()
+    fourth = bridge.commit()
+    assert (fourth.version, fourth.added, fourth.changed, fourth.removed) == ("v0.2.2", 0, 0, 1)
+    assert git(bench.root, "status", "--porcelain") == ""
+
+    held = bridge.load_decisions()
+    assert dict(zip(held["item_id"], held["decision"].map(json.loads), strict=True)) == {
+        "three": {"label": "cancel"},
+        "two": {"label": "cancel"},
+    }
+    at_first = load_decisions("v0.1.0", bench.root)
+    assert dict(zip(at_first["item_id"], at_first["outcome"], strict=True)) == {"one": "accepted", "two": "corrected"}
+    assert json.loads(at_first["input"][0]) == {"text": "the words of one"}
+    with pytest.raises(UnknownName, match=r"v9\.9\.9") as unknown:
+        bridge.load_decisions("v9.9.9")
+    assert "v0.1.0, v0.2.0, v0.2.1, v0.2.2" in unknown.value.remedy
+    assert bridge.trace("two")["versions"] == ["v0.1.0", "v0.2.1"]
+
+
+def test_neither_texts_nor_addresses_get_into_git(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="billing")
+    bench.bridge.commit()
+    written = git(bench.root, "log", "--all", "--patch", "--no-ext-diff", "--text", "-3")
+    assert "the words of one" not in written
+    assert "ana@example.com" not in written.replace("Author: Ana <ana@example.com>", "").replace("reviewers: [ana", "").replace(
+        "ana@example.com, ben", ""
+    )
+    held = bench.bridge.load_decisions()
+    assert list(held["reviewers"][0]) == [pseudonym(bench.bridge.settings.workspace_key, ANA)]
+
+
+def test_after_a_crash_between_publishing_and_recording_the_version_is_taken_in_and_nothing_is_committed_again(
+    whole_bench: Bench,
+) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    decided(bench, one="refund", two="billing")
+    commit_and_die(bench)
+    assert bridge.status().dataset_version is None
+    head = git(bench.root, "rev-parse", "HEAD")
+
+    assert bridge.commit() == CommitResult()
+    assert (bridge.status().dataset_version, bench.state("one")) == ("v0.1.0", "committed")
+    (taken_in,) = bridge.store.dataset_versions()
+    assert (taken_in.git_commit, taken_in.added) == (head, 2)
+    assert git(bench.root, "rev-parse", "HEAD") == head
+
+
+def test_what_was_decided_after_the_crash_becomes_the_next_version(whole_bench: Bench) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    given = decided(bench, one="refund", two="billing")
+    commit_and_die(bench)
+    bench.revise(given["two"], ANA, "cancel")
+    bench.brought_back()
+    decided(bench, three="cancel")
+    result = bridge.commit()
+    assert (result.version, result.added + result.changed) == ("v0.2.0", 2)
+    held = bridge.load_decisions()
+    assert dict(zip(held["item_id"], held["decision"].map(json.loads).map(lambda said: said["label"]), strict=True)) == {
+        "one": "refund",
+        "three": "cancel",
+        "two": "cancel",
+    }
+    assert bridge.commit() == CommitResult()
+
+
+def test_on_another_branch_it_refuses_and_loses_nothing(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="refund")
+    git(bench.root, "switch", "--quiet", "--create", "elsewhere")
+    with pytest.raises(RepositoryRefused) as refused:
+        bench.bridge.commit()
+    assert refused.value.remedy
+    assert (bench.decided(), git(bench.root, "tag")) == ({"one": "add"}, "")
+
+
+def test_while_a_merge_is_under_way_it_refuses(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="refund")
+    git(bench.root, "switch", "--quiet", "--create", "side")
+    git(bench.root, "commit", "--quiet", "--allow-empty", "--message=Side")
+    git(bench.root, "switch", "--quiet", "reviews")
+    git(bench.root, "commit", "--quiet", "--allow-empty", "--message=Main")
+    git(bench.root, "merge", "--no-commit", "--no-ff", "--quiet", "side")
+    with pytest.raises(RepositoryRefused) as refused:
+        bench.bridge.commit()
+    assert refused.value.remedy
+    git(bench.root, "merge", "--abort")
+    assert bench.decided() == {"one": "add"}
+
+
+def test_somebody_s_own_changes_in_the_workspace_stay_out_of_the_commit(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="refund")
+    (bench.root / "notes.txt").write_text("mine\n")
+    git(bench.root, "add", "notes.txt")
+    (bench.root / "params.yaml").write_text((bench.root / "params.yaml").read_text() + "# mine\n")
+    bench.bridge.commit()
+    assert set(git(bench.root, "status", "--porcelain", "-z").split("\0")) - {""} == {"A  notes.txt", " M params.yaml"}
+    changed = git(bench.root, "show", "--name-only", "--format=", "HEAD").split()
+    assert {"data/decisions.dvc", "data/payloads.dvc"} <= set(changed)
+    assert all(name.startswith("data/") for name in changed)
+
+
+def test_another_set_of_labels_makes_a_major_version(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="refund")
+    bench.bridge.commit()
+    settings = bench.root / "hitl.yaml"
+    settings.write_text(settings.read_text().replace("[refund, billing, cancel]", "[refund, billing, cancel, technical]"))
+    git(bench.root, "commit", "--quiet", "--all", "--message=A new label")
+    bench.bridge.close()
+    bench.bridge = bench.opened()
+    bench.pushed(row("two"))
+    bench.answer("two", BEN, "technical")
+    bench.brought_back()
+    assert bench.bridge.commit(dry_run=True).version == "v1.0.0"
+
+
+def test_without_git_the_refusal_says_what_to_do(bench: Bench, tmp_path: Path) -> None:
+    decided(bench, one="refund")
+    with pytest.raises(RepositoryRefused) as refused:
+        bench.bridge.commit()
+    assert refused.value.remedy

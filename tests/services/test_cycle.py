@@ -1,0 +1,70 @@
+"""A whole cycle, and the same once more."""
+
+from __future__ import annotations
+
+import pytest
+
+from hitl_bridge.errors import LabelingUnavailable
+from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, Bench, git, row
+
+
+def test_a_cycle_does_every_step_and_a_second_one_changes_nothing(whole_bench: Bench) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    bench.ingest(row("quick"), row("strict", COMPREHENSIVE), row("audit", AUTO), row("waiting"))
+    first = bridge.sync()
+    assert (first.push.created, first.pull.revisions, first.commit.version, first.did_something) == (4, 0, None, True)
+
+    bench.answer("quick", ANA, "billing")
+    bench.answer("strict", ANA, "refund")
+    bench.answer("strict", BEN, "cancel")
+    bench.answer("audit", BEN, "refund")
+    second = bridge.sync()
+    assert (second.pull.revisions, second.resolve.decisions, second.resolve.disputed) == (4, 2, 1)
+    assert (second.next_rounds.created, second.commit.version, second.commit.added) == (1, "v0.1.0", 2)
+
+    bench.answer("strict", DEE, "cancel", why="They say so.")
+    third = bridge.sync()
+    assert (third.resolve.decisions, third.commit.version) == (1, "v0.2.0")
+
+    before, head = bench.database(), git(bench.root, "rev-parse", "HEAD")
+    bench.clock.turn(300)
+    again = bridge.sync()
+    assert not again.did_something
+    assert (bench.database(), git(bench.root, "rev-parse", "HEAD")) == (before, head)
+    assert git(bench.root, "status", "--porcelain") == ""
+    assert bridge.status().items == {"committed": 3, "pushed": 1}
+
+
+def test_every_step_twice_in_a_row_changes_nothing(bench: Bench) -> None:
+    bench.ingest(row("quick"), row("strict", COMPREHENSIVE), row("audit", AUTO))
+    bridge, source = bench.bridge, str(bench.root / ".hitl" / "in-1.jsonl")
+    steps = (lambda: bridge.ingest(source), bridge.push, bridge.pull, bridge.resolve, bridge.push, bridge.status)
+    for step in steps:
+        step()
+        if step == bridge.push and len(bench.labeling.tasks()) == 3:
+            bench.answer("quick", ANA, "billing")
+            bench.answer("strict", ANA, "refund")
+            bench.answer("strict", BEN, "cancel")
+        before = bench.database()
+        bench.clock.turn(61)
+        if step != bridge.pull:
+            step()
+            assert bench.database() == before
+    assert bench.state("strict") == "pushed"
+
+
+def test_a_cycle_that_is_cut_off_in_the_middle_goes_on_where_it_stopped(whole_bench: Bench) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    bench.ingest(row("one"), row("two"))
+    for _ in range(6):
+        bench.labeling.fail_next()
+        with pytest.raises(LabelingUnavailable):
+            bridge.push()
+        bench.clock.turn(61)
+    bridge.push()
+    bench.answer("one")
+    bench.labeling.fail_next()
+    with pytest.raises(LabelingUnavailable):
+        bridge.sync()
+    assert bridge.sync().commit.added == 1
+    assert len(bench.labeling.tasks()) == 2
