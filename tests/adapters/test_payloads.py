@@ -278,3 +278,10 @@ class TestFilterTimes:
     def test_a_time_that_is_none_is_not_believed(self) -> None:
         with pytest.raises(LabelingUnavailable):
             payloads.filter_time("yesterday")
+
+
+@given(st.lists(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), min_size=2, max_size=8))  # noqa: DTZ001
+def test_times_sort_as_texts_even_where_label_studio_leaves_the_microseconds_out(times: list[datetime]) -> None:
+    told = [f"{at.isoformat()}Z" for at in times]  # isoformat leaves a zero fraction out, as Label Studio does
+    read = [payloads.moment({"updated_at": text}, "updated_at") for text in told]
+    assert [at for _, at in sorted(zip(read, times, strict=True))] == sorted(times)

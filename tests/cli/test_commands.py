@@ -26,14 +26,14 @@ def test_every_command_prints_exactly_one_json_document_with_its_keys(
     run: Run, git_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HITL_LABEL_STUDIO_TOKEN", "unused: nothing is queued, so nobody is called")
-    write_rows(git_workspace / ".hitl" / "in.jsonl", [])
+    settings = git_workspace / "hitl.yaml"
+    settings.write_text(settings.read_text().replace("rate: 1.0", "rate: 0.0"))
+    write_rows(git_workspace / ".hitl" / "in.jsonl", [row("t-1", AUTO)])
     for command, keys in KEYS.items():
         arguments = [".hitl/in.jsonl"] if command == "ingest" else []
         ran = run(command, *arguments, "--json")
         assert (command, ran.code, keys - ran.json.keys()) == (command, 0, set())
     life = {"item_id", "receipts", "revisions", "tasks", "annotations", "decisions", "versions", "events", "models"}
-    write_rows(git_workspace / ".hitl" / "one.jsonl", [row("t-1", AUTO)])
-    run("ingest", ".hitl/one.jsonl")
     assert run("trace", "t-1", "--json").json.keys() == life
     assert {"name", "ok", "found", "remedy"} <= run("doctor", "--json").json[0].keys()
     assert run("label-studio", "status", "--json").json["state"]

@@ -228,7 +228,7 @@ class LabelStudio:
         page_size = min(len(ids) + 1, CREATED_PAGE)  # one more than there are, so that one page shows it is the last
         cheap = {"include": "id,created_at", "fields": "task_only"}  # "all" makes the server compute every column
         rows = self._list(project, payloads.ids_query(min(ids), max(ids)), cheap, page_size)
-        times = {TaskId(payloads.field(row, "id", int)): payloads.field(row, "created_at", str) for row in rows}
+        times = {TaskId(payloads.field(row, "id", int)): payloads.moment(row, "created_at") for row in rows}
         return {task_id: at for task_id, at in times.items() if task_id in wanted}
 
     def find_tasks(self, project: Project, keys: Sequence[PushKey]) -> list[RemoteTask]:

@@ -154,8 +154,8 @@ def task_state(row: JSON, reader: Callable[[], Reader]) -> RemoteTaskState | Non
     return RemoteTaskState(
         push_key=key,
         task_id=TaskId(field(row, "id", int)),
-        created_at=field(row, "created_at", str),
-        updated_at=field(row, "updated_at", str),
+        created_at=moment(row, "created_at"),
+        updated_at=moment(row, "updated_at"),
         annotations=tuple(annotation(one, read) for one in annotations if read is not None),
     )
 
@@ -167,8 +167,8 @@ def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
     controls = {} if skipped else controls_of(result)
     return RemoteAnnotation(
         annotation_id=AnnotationId(field(row, "id", int)),
-        created_at=field(row, "created_at", str),
-        updated_at=field(row, "updated_at", str),
+        created_at=moment(row, "created_at"),
+        updated_at=moment(row, "updated_at"),
         completed_by=who(row, "completed_by", reader),
         updated_by=who(row, "updated_by", reader),
         was_cancelled=skipped,
@@ -230,7 +230,7 @@ def remote_tasks(rows: Sequence[JSON]) -> list[RemoteTask]:
         key = bridge_key(row)
         if key is None:
             continue
-        task = RemoteTask(key, TaskId(field(row, "id", int)), field(row, "created_at", str))
+        task = RemoteTask(key, TaskId(field(row, "id", int)), moment(row, "created_at"))
         rank = (not has_annotations(row), task.created_at, task.task_id)
         if key not in best or rank < best[key][0]:
             best[key] = (rank, task)
@@ -295,6 +295,12 @@ def answered_query(since: str | None) -> JSONObject:
     if since is not None:
         items.append(_condition("updated_at", "greater_or_equal", "Datetime", since))
     return _all(items, "tasks:updated_at")
+
+
+def moment(row: JSON, key: str) -> str:
+    """A time of a row, always with its microseconds: Label Studio drops them when they are zero, and then texts of times
+    no longer sort as the times do."""
+    return filter_time(field(row, key, str))
 
 
 def filter_time(timestamp: str, earlier: timedelta = timedelta(0)) -> str:
