@@ -27,10 +27,10 @@ demo-images: setup  ## The same on handwritten digits.
 	@$(BIN)/hitl-bridge demo --images .demo/digits
 
 test: setup      ## Every test, on SQLite, PostgreSQL, DVC, git, a real Label Studio and a real browser.
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: setup ## Tests that need neither a Label Studio nor a browser.
-	@$(BIN)/python -m pytest -m "not live and not browser"
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not live and not browser"
 
 check: setup     ## Style, types, and which way imports point.
 	@$(BIN)/ruff check .

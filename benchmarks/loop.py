@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import pyarrow.parquet as pq
 from lives import kind_of, missing_parts
 from queries import DataMissing, Queries, read_queries
-from report import Report, above, at_least, exactly
+from report import Report, above, at_least, at_most, exactly
 from workplace import ERROR_RATE, Thresholds, Workplace, adjudicator_of, open_folder, reviewers_of, standing, tasks_shown
 
 from hitl_bridge.bootstrap import Bridge, open_bridge
@@ -32,6 +32,9 @@ from hitl_bridge.core.gate import agresti_min_bounds, exact_mcnemar
 from hitl_bridge.core.model import Annotation, Item, ItemState, Purpose, TaskState
 from hitl_bridge.core.task_types.controls import LABEL, OTHER_LABEL
 from hitl_bridge.errors import BridgeError
+from hitl_bridge.services.pull import PullResult
+from hitl_bridge.services.push import PushResult
+from hitl_bridge.services.resolve import ResolveResult
 from hitl_bridge.services.retrain import RetrainResult
 from hitl_bridge.stages.predict import predict
 
@@ -45,6 +48,16 @@ _SIGNER = "Benchmark <benchmark@example.com>"
 _NO_DATA = 2
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Answers given, what pulling and resolving made of them, and the requests of a pull that found nothing new."""
+
+    given: int
+    pulled: PullResult
+    requests_again: int
+    settled: ResolveResult
 
 
 @dataclass
@@ -93,7 +106,7 @@ class Loop:
         add("purposes", "sent to people as", dict(Counter(item.triage.purpose.value for item in self._items())))
 
     def _push(self) -> None:
-        pushed = self._twice("push", self.bridge.push, lambda second: second.created == 0)
+        pushed = self._twice("push", self.bridge.push, _pushed_nothing)
         with_tasks = {key.pool for key, count in self.bridge.store.task_counts().items() if count}
         add = self.report.add
         add("tasks", "tasks pushed", pushed.created, exactly(pushed.created, len(self._items())))
@@ -122,25 +135,34 @@ class Loop:
 
     def _review(self) -> None:
         """Reviewers answer, then adjudicators; each time their answers come back and are settled."""
-        given, revisions, requests = 0, 0, 0
-        disputed = escalated = decisions = 0
-        for adjudicate, name in ((False, ""), (True, " (adjudications)")):
-            if adjudicate:
-                self._twice(f"push{name}", self.bridge.push, lambda second: second.created == 0)
-            given += self._timed(f"people answer{name}", partial(self.place.answer, self.bridge, adjudicate=adjudicate))
-            pulled = self._twice(f"pull{name}", self.bridge.pull, lambda second: second.revisions + second.tombstones == 0)
-            settled = self._twice(f"resolve{name}", self.bridge.resolve, lambda second: second.decisions == 0)
-            revisions, requests = revisions + pulled.revisions, requests + pulled.requests
-            disputed, escalated = disputed + settled.disputed, escalated + settled.escalated
-            decisions += settled.decisions
+        first = self._round("", adjudicate=False)
+        self._twice("push (adjudications)", self.bridge.push, _pushed_nothing)
+        last = self._round(" (adjudications)", adjudicate=True)
         add = self.report.add
+        given, decisions = first.given + last.given, first.settled.decisions + last.settled.decisions
+        revisions = first.pulled.revisions + last.pulled.revisions
         add("answers", "answers given by people", given)
-        add("answers_by_search", "of these found by the search over all labels", self._found_by_search())
+        add("answers_by_search", "of these on tasks that are not blind, found by the search over all labels", self._searched())
         add("answers_pulled", "answers brought back", revisions, exactly(revisions, given))
-        add("pull_requests", "requests of both pulls", requests)
+        add("pull_requests", "requests of the two pulls", first.pulled.requests + last.pulled.requests)
+        asked_again = last.requests_again / len(self.bridge.store.projects())
+        add("pull_requests_again", "requests a project of a pull with nothing new", asked_again, at_most(asked_again, 2))
         add("decisions", "decisions", decisions, exactly(decisions, len(self._items())))
-        add("disputed", "disputed, to an adjudicator", disputed)
-        add("escalated", "audits that disagreed, to an adjudicator", escalated)
+        add("disputed", "disputed, to an adjudicator", first.settled.disputed)
+        add("escalated", "audits that disagreed, to an adjudicator", first.settled.escalated)
+
+    def _round(self, name: str, *, adjudicate: bool) -> Round:
+        requests: list[int] = []
+
+        def pull() -> PullResult:
+            result = self.bridge.pull()
+            requests.append(result.requests)
+            return result
+
+        given = self._timed(f"people answer{name}", partial(self.place.answer, self.bridge, adjudicate=adjudicate))
+        pulled = self._twice(f"pull{name}", pull, lambda second: second.revisions + second.tombstones == 0)
+        settled = self._twice(f"resolve{name}", self.bridge.resolve, lambda second: second == ResolveResult())
+        return Round(given, pulled, requests[-1], settled)
 
     def _commit(self) -> None:
         committed = self._twice("commit", self.bridge.commit, lambda second: second.version is None)
@@ -250,8 +272,8 @@ class Loop:
         changed = [name for name, same in self.unchanged.items() if not same]
         add("second_runs", "commands run a second time", len(self.unchanged))
         add("second_runs_that_changed_something", "… of these, those that changed something", changed, exactly(changed, []))
-        add("seconds", "seconds of each first run ¹", {name: round(took, 1) for name, took in self.seconds.items()})
-        add("seconds_again", "seconds of each second run ¹", {name: round(took, 1) for name, took in self.again.items()})
+        add("seconds", "seconds of each first run ¹", {name: round(took, 2) for name, took in self.seconds.items()})
+        add("seconds_again", "seconds of each second run ¹", {name: round(took, 2) for name, took in self.again.items()})
         add("seconds_in_all", "seconds in all, checks included ¹", round(time.monotonic() - _BEGAN))
 
     # ------------------------------------------------------------------------------------------- how to ask
@@ -306,12 +328,17 @@ class Loop:
         answers = self.bridge.store.annotations_of(list(tasks))
         return [(each, tasks[each.push_key].item_id, tasks[each.push_key].round) for each in answers]
 
-    def _found_by_search(self) -> int:
-        return sum(
-            isinstance(region, Mapping) and region.get("from_name") == OTHER_LABEL
-            for annotation, _, _ in self._annotations()
-            for region in annotation.result
+    def _searched(self) -> float:
+        """Share of the answers on tasks with suggestions whose label was not among them. Blind tasks have none."""
+        return _share(
+            any(isinstance(region, Mapping) and region.get("from_name") == OTHER_LABEL for region in annotation.result)
+            for annotation, item_id, _ in self._annotations()
+            if self._items_by_id[item_id].triage.purpose is Purpose.REVIEW
         )
+
+
+def _pushed_nothing(again: PushResult) -> bool:
+    return again.created + again.rejected + again.pending == 0
 
 
 def _prefilled(task: Any) -> str | None:

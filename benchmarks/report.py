@@ -12,8 +12,10 @@ from rich.table import Table
 
 Value = bool | int | float | str | Sequence[str] | Mapping[str, float] | Mapping[str, int] | None
 
-_WIDE = 160
+_WIDE = 250
 """Tables are pasted into docs/benchmarks.md: they must not break where the terminal ends."""
+
+_HUNDRED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ class Report:
         for figure in self.figures:
             aim = figure.aim
             verdict = "" if aim is None else "met" if aim.met else "MISSED"
-            table.add_row(figure.says, shown(figure.value), "" if aim is None else aim.text, verdict)
+            parts = _parts(figure.value) if aim is None else []
+            table.add_row(figure.says, "" if parts else shown(figure.value), "" if aim is None else aim.text, verdict)
+            for name, value in parts:
+                table.add_row(f"· {name}", shown(value), "", "")
         return table
 
     def _line(self) -> dict[str, object]:
@@ -88,6 +93,15 @@ class Report:
         }
 
 
+def _parts(value: Value) -> list[tuple[str, Value]]:
+    """What is shown in rows of its own."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [(str(number), each) for number, each in enumerate(value, start=1)]
+    return []
+
+
 def shown(value: Value) -> str:
     """A value as a person reads it."""
     if value is None:
@@ -97,7 +111,7 @@ def shown(value: Value) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.3g}" if abs(value) >= 1 else f"{value:.3f}"
+        return f"{value:,.0f}" if abs(value) >= _HUNDRED else f"{value:.3g}"
     if isinstance(value, Mapping):
         return " · ".join(f"{name} {shown(each)}" for name, each in value.items()) or "none"
     return value if isinstance(value, str) else "; ".join(value) or "none"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import typer
@@ -88,22 +89,24 @@ def test_no_command_is_described_that_does_not_exist() -> None:
 
 
 def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Every key of hitl.yaml, dotted: `tiers.max_risk`."""
+    """Every key of hitl.yaml: `audit.rate`, `triage.rules[].when`, `tiers.NAME.max_risk`."""
     for name, field in model.model_fields.items():
         yield before + name
-        for section in _sections(field.annotation):
-            yield from keys(section, f"{before}{name}.")
+        for place, section in _sections(field.annotation):
+            yield from keys(section, f"{before}{name}{place}.")
 
 
-def _sections(annotation: object) -> Iterator[type[BaseModel]]:
+def _sections(annotation: object, place: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in getattr(annotation, "__args__", ()):
-        yield from _sections(part)
+        yield place, annotation
+    origin = get_origin(annotation)
+    inside = "[]" if origin is list else ".NAME" if origin is dict else ""
+    for part in get_args(annotation):
+        yield from _sections(part, inside)
 
 
 def test_every_key_of_hitl_yaml_is_described_and_no_other() -> None:
-    described = set(re.findall(r"^\| `([a-z_.]+)` \|", doc("configuration.md"), re.MULTILINE))
+    described = set(re.findall(r"^\| `([a-z_.NAME\[\]]+)` \|", doc("configuration.md"), re.MULTILINE))
     assert described == set(keys(HitlYaml))
 
 

@@ -62,7 +62,9 @@ def test_the_wheel_makes_a_whole_workspace_from_anywhere(installed: Path, tmp_pa
 
 def test_the_installed_package_is_not_this_checkout_and_carries_its_files(installed: Path, tmp_path: Path) -> None:
     python = str(installed / "bin" / "python")
-    package = Path(output(installed, python, "-c", "import hitl_bridge; print(hitl_bridge.__file__)", cwd=tmp_path).strip()).parent
+    package = Path(
+        output(installed, python, "-c", "import hitl_bridge; print(hitl_bridge.__file__)", cwd=tmp_path).strip()
+    ).parent
     assert package.is_relative_to(installed)
     for name in CARRIED:
         assert (package / name).is_file(), name

@@ -25,13 +25,14 @@ KEYS = {
 def test_every_command_prints_exactly_one_json_document_with_its_keys(
     run: Run, git_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HITL_LABEL_STUDIO_TOKEN", "unused: nothing is queued, so nobody is called")
+    monkeypatch.setenv("HITL_LABEL_STUDIO_TOKEN", "a-token")
     settings = git_workspace / "hitl.yaml"
     settings.write_text(settings.read_text().replace("rate: 1.0", "rate: 0.0"))
     write_rows(git_workspace / ".hitl" / "in.jsonl", [row("t-1", AUTO)])
     for command, keys in KEYS.items():
         arguments = [".hitl/in.jsonl"] if command == "ingest" else []
         ran = run(command, *arguments, "--json")
+        assert ran.out, f"{command} said nothing but {ran.err}"
         assert (command, ran.code, keys - ran.json.keys()) == (command, 0, set())
     life = {"item_id", "receipts", "revisions", "tasks", "annotations", "decisions", "versions", "events", "models"}
     assert run("trace", "t-1", "--json").json.keys() == life
@@ -110,4 +111,6 @@ def test_predictions_can_come_from_standard_input(run: Run, workspace: Path, mon
 
 def test_help_names_every_command(run: Run) -> None:
     said = run("--help").out
-    assert all(f" {command} " in said for command in (*KEYS, "trace", "daemon", "retrain", "promote", "predict", "doctor", "init"))
+    assert all(
+        f" {command} " in said for command in (*KEYS, "trace", "daemon", "retrain", "promote", "predict", "doctor", "init")
+    )

@@ -64,7 +64,9 @@ class CommandLine:
             )
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> Said:
-        done = subprocess.run(command, cwd=self.root, env=dict(variables), capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            command, cwd=self.root, env=dict(variables), capture_output=True, text=True, check=False, timeout=300
+        )
         return Said(done.returncode, done.stdout, done.stderr)
 
 

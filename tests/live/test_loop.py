@@ -133,10 +133,7 @@ class Workspace:
             "SELECT t.item_id, t.round, t.pool, t.tier, t.part, t.project_id, t.task_id, t.push_key, i.purpose, i.blind, i.output"
             " FROM review_tasks t JOIN items i USING (item_id, revision) ORDER BY t.item_id, t.round"
         )
-        return [
-            Task(item_id, number, tier, project_of(pool, tier, part, project_id), TaskId(task_id), *kept, json.loads(output)[LABEL])
-            for item_id, number, pool, tier, part, project_id, task_id, *kept, output in found
-        ]
+        return [task_of(*row) for row in found]
 
     def task(self, item_id: str, round_number: int = 1) -> Task:
         return next(task for task in self.tasks() if (task.item_id, task.round) == (item_id, round_number))
@@ -187,8 +184,11 @@ class Workspace:
         return data_hashes(self.shell.root)
 
 
-def project_of(pool: str, tier: str, part: int, project_id: int) -> Project:
-    return Project(ProjectKey(pool, tier, part), ProjectId(project_id), "", "", "")
+def task_of(*row: Any) -> Task:
+    item_id, number, pool, tier, part, project_id, task_id, push_key, purpose, blind, output = row
+    project = Project(ProjectKey(pool, tier, part), ProjectId(project_id), "", "", "")
+    label = json.loads(output)[LABEL]
+    return Task(item_id, number, tier, project, TaskId(task_id), push_key, purpose, bool(blind), label)
 
 
 def data_hashes(root: Path) -> dict[str, str]:
@@ -255,14 +255,9 @@ def pushed(workspace: Workspace) -> Pushed:
     shell = workspace.shell
     inputs = write_rows(shell.root / ".hitl" / "inputs.jsonl", ARRIVED, without="output")
     predictions = shell.root / ".hitl" / "predictions.jsonl"
-    return Pushed(
-        workspace,
-        retrained=shell.told("retrain"),
-        promoted=shell.told("promote", "--reason", "The first one"),
-        predictions=predictions if shell.told("predict", str(inputs), "--out", str(predictions)) else predictions,
-        ingested=shell.told("ingest", str(predictions)),
-        pushed=shell.told("push"),
-    )
+    retrained, promoted = shell.told("retrain"), shell.told("promote", "--reason", "The first one")
+    assert shell.told("predict", str(inputs), "--out", str(predictions))["predictions"] == len(ARRIVED)
+    return Pushed(workspace, retrained, promoted, shell.told("ingest", str(predictions)), shell.told("push"), predictions)
 
 
 @dataclass
@@ -304,8 +299,18 @@ def committed(pushed: Pushed) -> Committed:
     shell.told("resolve")
     version = shell.told("commit")
     changes = shell.git("status", "--porcelain")
-    items = (task.item_id for task in (disputed, skipped, edited, overturned))
-    return Committed(workspace, *items, resolved, adjudicated, version, changes, workspace.hashes())
+    return Committed(
+        workspace,
+        disputed=disputed.item_id,
+        skipped=skipped.item_id,
+        edited=edited.item_id,
+        overturned=overturned.item_id,
+        resolved=resolved,
+        adjudicated=adjudicated,
+        version=version,
+        changes=changes,
+        hashes=workspace.hashes(),
+    )
 
 
 @dataclass

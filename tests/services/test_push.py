@@ -10,7 +10,7 @@ from hitl_bridge.core.model import NONE_OF_THESE, ItemId, ProjectKey, PushKey, R
 from hitl_bridge.core.sync import ROLL_OVER, push_key
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
 from hitl_bridge.ports import RemoteTask
-from hitl_bridge.services.push import SETTLE_TIME, SEND_AT_ONCE
+from hitl_bridge.services.push import SEND_AT_ONCE, SETTLE_TIME
 from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, row, without_git
 
 

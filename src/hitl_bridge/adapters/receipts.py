@@ -80,7 +80,7 @@ class ParquetReceipts:
         """Every receipt of one item in the order of `files`, which is that of their batches.
 
         Raises:
-            RefusedForSafety: if a file that the store counts on is missing.
+            RefusedForSafety: if a file that the store counts on is missing or damaged.
         """
         with self._reading(files) as connection:
             query = "SELECT * FROM receipts WHERE item_id = $item_id"
@@ -100,8 +100,14 @@ class ParquetReceipts:
                 remedy="Restore them from a backup: without them a prediction could be taken twice.",
             )
         with duckdb.connect(":memory:", config={"memory_limit": self._memory_limit}) as connection:
-            connection.execute(f"CREATE VIEW receipts AS {_source(paths)}")
-            yield connection
+            try:
+                connection.execute(f"CREATE VIEW receipts AS {_source(paths)}")
+                yield connection
+            except (duckdb.IOException, duckdb.InvalidInputException) as error:
+                raise RefusedForSafety(
+                    f"The receipts in {self._folder} can't be read: {str(error).splitlines()[0]}",
+                    remedy="Restore the file from a backup: without it a prediction could be taken twice.",
+                ) from None
 
 
 def _source(paths: Sequence[Path]) -> str:
