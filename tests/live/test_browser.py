@@ -234,6 +234,7 @@ def test_a_reviewer_corrects_a_prefilled_label_and_it_arrives_in_the_next_versio
     ana.chooses("cancel")
     ana.submits()
     expect(ana.page.get_by_text("Please say why.")).to_be_visible()
+    ana.page.wait_for_timeout(500)  # the warning moves into place
     ana.keeps_picture("rationale-required")
     ana.page.get_by_role("button", name="OK").click()
     ana.page.locator(".hb textarea").fill(WHY)
@@ -290,6 +291,7 @@ def test_of_many_labels_the_five_best_are_offered_and_all_can_be_searched(
     ana.chooses(ANOTHER_LABEL)
     ana.page.locator(".hb .ant-select-selector", has_text="Search all labels").click()
     ana.page.keyboard.type("66")
+    expect(ana.page.get_by_text("intent 00", exact=True)).to_be_hidden()
     ana.keeps_picture("many-labels-search")
     ana.page.get_by_text("intent 66", exact=True).click()
     ana.page.keyboard.press("Escape")

@@ -68,14 +68,10 @@ def test_a_dataset_s_whole_life_new_corrected_and_taken_back(whole_bench: Bench)
     assert (second.version, second.added) == ("v0.2.0", 1)
 
     bench.revise(given["two"], ANA, "cancel")
-    bench.brought_back()
-    third = bridge.commit()
-    assert (third.version, third.added, third.changed) == ("v0.2.1", 0, 1)
-
     bench.labeling.delete_annotation(given["one"])
     bench.brought_back()
-    fourth = bridge.commit()
-    assert (fourth.version, fourth.added, fourth.changed, fourth.removed) == ("v0.2.2", 0, 0, 1)
+    third = bridge.commit()
+    assert (third.version, third.added, third.changed, third.removed) == ("v0.2.1", 0, 1, 1)
     assert git(bench.root, "status", "--porcelain") == ""
 
     held = bridge.load_decisions()
@@ -88,7 +84,7 @@ def test_a_dataset_s_whole_life_new_corrected_and_taken_back(whole_bench: Bench)
     assert json.loads(at_first["input"][0]) == {"text": "the words of one"}
     with pytest.raises(UnknownName, match=r"v9\.9\.9") as unknown:
         bridge.load_decisions("v9.9.9")
-    assert "v0.1.0, v0.2.0, v0.2.1, v0.2.2" in unknown.value.remedy
+    assert "v0.1.0, v0.2.0, v0.2.1" in unknown.value.remedy
     assert bridge.trace("two")["versions"] == ["v0.1.0", "v0.2.1"]
 
 
