@@ -135,7 +135,8 @@ class Bridge(AbstractContextManager["Bridge"]):
         """How things stand."""
         from hitl_bridge.services.insights import status
 
-        return status(self.store, self.store.insights(), self.paths, self.clock)
+        order = [tier.name for tier in self.policy.plan.tiers]
+        return status(self.store, self.store.insights(), self.paths, self.clock, order)
 
     def trace(self, item_id: str) -> Mapping[str, JSON]:
         """An item's whole life."""
@@ -148,8 +149,7 @@ class Bridge(AbstractContextManager["Bridge"]):
         from hitl_bridge.services.retrain import retrain
 
         with self._alone():
-            lock_file = str(Path(self.settings.pipeline_file).with_suffix(".lock"))
-            return retrain(self._pipeline(progress), self.paths, lock_file, force=force)
+            return retrain(self._pipeline(progress), self.paths, self.settings.pipeline_file, force=force)
 
     def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
         """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""

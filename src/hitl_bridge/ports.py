@@ -353,6 +353,9 @@ class Pipeline(Protocol):
     def repro(self, *, force: bool = False) -> bool:
         """Runs what is out of date; returns whether anything ran."""
 
+    def track_base(self) -> Sequence[str]:
+        """Keeps labelled base data that is new or changed; returns the paths to save."""
+
     def save(self, message: str, paths: Sequence[str]) -> str | None:
         """Commits these paths if they changed; returns the commit."""
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -24,7 +24,15 @@ from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, LABELS, QUI
 
 places = st.integers(min_value=0, max_value=30)
 labels = st.sampled_from(LABELS)
-_QUIET_CYCLES = 6
+confidences = st.sampled_from([AUTO, QUICK, COMPREHENSIVE])
+_MOST_ITEMS = 6
+_CALM_CYCLES = 3
+
+
+class Trouble(StrEnum):
+    CALL_FAILS = "a call fails and does nothing"
+    REPLY_IS_LOST = "tasks are made, and that is all that is known"
+    CONNECTION_BREAKS = "tasks are made, and the caller gets an error"
 
 
 class ReviewsInAnyOrder(RuleBasedStateMachine):
@@ -33,7 +41,6 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp(prefix="hitl-machine-"))
         self.bench = Bench(without_git(self.home / "workspace"))
         self.given: dict[AnnotationId, str] = {}
-        self.deleted: set[AnnotationId] = set()
         self.items = 0
 
     def teardown(self) -> None:
@@ -45,19 +52,19 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------------------ the bridge
 
-    @initialize(sure=st.lists(st.sampled_from([AUTO, QUICK, COMPREHENSIVE]), min_size=1, max_size=4))
+    @initialize(sure=st.lists(confidences, min_size=2, max_size=4))
     def predictions_come_in(self, sure: list[float]) -> None:
-        rows = [row(f"t-{self.items + number}", confidence) for number, confidence in enumerate(sure)]
-        self.items += len(rows)
-        self.bench.ingest(*rows)
+        self._ingest(sure)
+        self.bench.bridge.push()
 
-    @precondition(lambda self: self.items < 8)
-    @rule(sure=st.sampled_from([AUTO, QUICK, COMPREHENSIVE]))
+    @precondition(lambda self: self.items < _MOST_ITEMS)
+    @rule(sure=confidences)
     def one_more_comes_in(self, sure: float) -> None:
-        self.predictions_come_in([sure])
+        self._ingest([sure])
 
-    @rule()
-    def push(self) -> None:
+    @rule(seconds=st.sampled_from([1, 61]))
+    def push(self, seconds: int) -> None:
+        self.bench.clock.turn(seconds)
         self._unless_away(self.bench.bridge.push)
 
     @rule()
@@ -65,39 +72,39 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
         self._unless_away(self.bench.bridge.pull)
 
     @rule()
-    def resolve(self) -> None:
-        self.bench.bridge.resolve()
-
-    @rule(seconds=st.sampled_from([1, 30, 61]))
-    def time_passes(self, seconds: int) -> None:
-        self.bench.clock.turn(seconds)
+    def a_cycle(self) -> None:
+        self._cycle()
 
     @rule()
-    def another_process_takes_over(self) -> None:
+    def another_process_takes_over_and_settles(self) -> None:
         self.bench.bridge.close()
         self.bench.bridge = self.bench.opened()
+        self.bench.bridge.resolve()
 
     # ------------------------------------------------------------------------------------ the labeling service
 
-    @rule(times=st.integers(min_value=1, max_value=2))
-    def the_next_calls_fail(self, times: int) -> None:
-        self.bench.labeling.fail_next(times=times)
-
-    @rule()
-    def the_next_reply_is_lost(self) -> None:
-        self.bench.labeling.lose_next_reply()
-
-    @rule()
-    def the_connection_breaks_after_the_next_creation(self) -> None:
-        self.bench.labeling.breaks = True
+    @rule(trouble=st.sampled_from(Trouble))
+    def something_will_go_wrong(self, trouble: Trouble) -> None:
+        match trouble:
+            case Trouble.CALL_FAILS:
+                self.bench.labeling.fail_next()
+            case Trouble.REPLY_IS_LOST:
+                self.bench.labeling.lose_next_reply()
+            case Trouble.CONNECTION_BREAKS:
+                self.bench.labeling.breaks = True
 
     @precondition(lambda self: self._live())
     @rule(place=places, reviewer=st.sampled_from([ANA, BEN, DEE, STRANGER]), label=labels)
     def somebody_answers(self, place: int, reviewer: str, label: str) -> None:
+        self._answer(self._pick(place), reviewer, label)
+
+    @precondition(lambda self: self._live())
+    @rule(place=places, first=labels, second=labels)
+    def all_who_should_answer_do(self, place: int, first: str, second: str) -> None:
         task = self._pick(place)
-        assert task.task_id is not None
-        why = {RATIONALE: ("because",)} if task.project_key.tier == ADJUDICATION else {}
-        self.given[self.bench.labeling.answer(task.task_id, reviewer, {LABEL: (label,)} | why)] = reviewer
+        people = (DEE,) if task.project_key.tier == ADJUDICATION else (ANA, BEN)
+        for reviewer, label in zip(people, (first, second), strict=False):
+            self._answer(task, reviewer, label)
 
     @precondition(lambda self: self._live())
     @rule(place=places)
@@ -117,7 +124,7 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
     def somebody_deletes(self, place: int) -> None:
         annotation = self._standing()[place % len(self._standing())]
         self.bench.labeling.delete_annotation(annotation)
-        self.deleted.add(annotation)
+        del self.given[annotation]
 
     # --------------------------------------------------------------------------------------- what always holds
 
@@ -146,9 +153,10 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
     # ----------------------------------------------------------------------------------------------- the end
 
     def _at_quiescence_a_cycle_changes_nothing(self) -> None:
-        for _ in range(_QUIET_CYCLES):
+        calm = 0
+        while calm < _CALM_CYCLES:
             self.bench.clock.turn(61)
-            self._cycle()
+            calm += self._cycle()
         before = self.bench.database()
         self.bench.clock.turn(61)
         self._cycle()
@@ -168,10 +176,19 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
         states = [state for project in projects for state in self.bench.labeling.changed_since(project, None)]
         return {(each.annotation_id, each.updated_at) for state in states for each in state.annotations}
 
-    def _cycle(self) -> None:
+    def _cycle(self) -> bool:
+        """Whether every step went through."""
         bridge = self.bench.bridge
-        for step in (bridge.push, bridge.pull, bridge.resolve, bridge.push):
-            self._unless_away(step)
+        return all([self._unless_away(step) for step in (bridge.push, bridge.pull, bridge.resolve, bridge.push)])
+
+    def _ingest(self, sure: list[float]) -> None:
+        self.bench.ingest(*(row(f"t-{self.items + number}", confidence) for number, confidence in enumerate(sure)))
+        self.items += len(sure)
+
+    def _answer(self, task: ReviewTask, reviewer: str, label: str) -> None:
+        assert task.task_id is not None
+        why = {RATIONALE: ("because",)} if task.project_key.tier == ADJUDICATION else {}
+        self.given[self.bench.labeling.answer(task.task_id, reviewer, {LABEL: (label,)} | why)] = reviewer
 
     def _live(self) -> list[ReviewTask]:
         return self.bench.tasks(TaskState.LIVE)
@@ -180,15 +197,18 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
         return self._live()[place % len(self._live())]
 
     def _standing(self) -> list[AnnotationId]:
-        return [annotation for annotation in self.given if annotation not in self.deleted]
+        return list(self.given)
 
     @staticmethod
-    def _unless_away(step: Callable[[], object]) -> None:
-        with suppress(LabelingUnavailable):
+    def _unless_away(step: Callable[[], object]) -> bool:
+        try:
             step()
+        except LabelingUnavailable:
+            return False
+        return True
 
 
 ReviewsInAnyOrder.TestCase.settings = settings(
-    max_examples=10, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 TestReviewsInAnyOrder = ReviewsInAnyOrder.TestCase

@@ -12,6 +12,9 @@ from hitl_bridge.adapters.dvc_files import default_remote
 from hitl_bridge.adapters.git import GitRepository, check_inside
 from hitl_bridge.errors import BridgeError
 
+_BASE = "data/base"
+_BASE_SUFFIXES = (".jsonl", ".parquet", ".csv")
+
 
 class PipelineFailed(BridgeError):
     """A stage of `dvc repro` failed; `tail` holds the last lines it said."""
@@ -78,6 +81,18 @@ class DvcPipeline:
                 dvc.run("push", "--quiet", pointer)
         return (pointer, ignore) if (self._root / ignore).is_file() else (pointer,)
 
+    def track_base(self) -> tuple[str, ...]:
+        """Puts labelled base data that is new or changed under DVC; returns what is to be saved in git.
+
+        `dvc.lock` names the digest of the data that a model was trained on: without this nothing would keep the data.
+        Files that git itself keeps are left to it.
+        """
+        found = sorted(path for path in (self._root / _BASE).glob("*") if path.suffix in _BASE_SUFFIXES and path.is_file())
+        names = [path.relative_to(self._root).as_posix() for path in found if _is_untracked(path)]
+        return tuple(
+            dict.fromkeys(each for name in names if self._git.content("HEAD", name) is None for each in self.track(name))
+        )
+
     def committer(self) -> str:
         """Whose commits these are: `Name <address>` as git is configured. Raises RepositoryRefused if it is not."""
         return self._git.committer()
@@ -85,6 +100,12 @@ class DvcPipeline:
     def _check(self) -> None:
         self._git.check()
         check_dvc(self._root)
+
+
+def _is_untracked(path: Path) -> bool:
+    """Whether DVC has not seen the file, or not since it was last changed."""
+    pointer = path.with_name(f"{path.name}.dvc")
+    return not pointer.exists() or pointer.stat().st_mtime < path.stat().st_mtime
 
 
 class _Heard:

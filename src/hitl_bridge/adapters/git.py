@@ -90,15 +90,20 @@ class GitRepository:
         if found.returncode:
             raise RepositoryRefused(
                 f"HEAD is detached in {self._root}; dataset versions are committed on {self._branch!r} only.",
-                remedy=f"Run `git switch {self._branch}`.",
+                remedy=f"Run `{self._switch()}`.",
             )
         if here != self._branch:
             raise RepositoryRefused(
                 f"Branch {here!r} is checked out in {self._root}; dataset versions are committed on {self._branch!r} only.",
-                remedy=f"Run `git switch {self._branch}`, or give the bridge a clone of its own.",
+                remedy=f"Run `{self._switch()}`, or give the bridge a clone of its own.",
             )
         if self._resolve(self._ref) is None:
             raise RepositoryRefused(f"Branch {self._branch!r} has no commit yet.", remedy="Make a first commit by hand.")
+
+    def _switch(self) -> str:
+        """The command that checks the branch out, whether it is there yet or not."""
+        create = "" if self._resolve(self._ref) else "-c "
+        return f"git switch {create}{self._branch}"
 
     def _check_nothing_under_way(self) -> None:
         for name, what in _UNDER_WAY.items():

@@ -46,7 +46,8 @@ def ingest(
             if result.problems:
                 shown = [(each.row, each.reason) for each in result.problems[:_SHOWN_PROBLEMS]]
                 grid("Rows that were left out", ("row", "why"), shown)
-                console().print(f"All of them: {result.rejects_path}", markup=False)
+                if result.rejects_path:
+                    console().print(f"All of them: {result.rejects_path}", markup=False)
     if any(result.problems for result in results):
         raise typer.Exit(_WITH_PROBLEMS)
 

@@ -11,6 +11,8 @@ import typer
 from hitl_bridge.cli.options import Json, open_workspace, workspace_root
 from hitl_bridge.cli.render import console, facts, print_json, progress
 
+_WITH_PROBLEMS = 1
+
 
 def retrain(
     context: typer.Context,
@@ -43,7 +45,8 @@ def promote(
         print_json(result)
         return
     against = " against the gate's verdict" if result.overridden else ""
-    console().print(f"{result.champion} is the champion, signed off by {result.by}{against}.", markup=False)
+    already = " already" if result.git_commit is None else ""
+    console().print(f"{result.champion} is{already} the champion, signed off by {result.by}{against}.", markup=False)
 
 
 def predict(
@@ -59,8 +62,12 @@ def predict(
     root = workspace_root(context)
     with progress("Scoring", hidden=as_json) as advance:
         count = score(root, inputs, out, model="candidate" if candidate else "champion", progress=lambda done: advance(done, 0))
-    written: Mapping[str, object] = {"predictions": count, "file": out}
+    problems = out.with_name(f"{out.name}.problems.jsonl")
+    left_out = problems if problems.exists() else None
+    written: Mapping[str, object] = {"predictions": count, "file": out, "problems_file": left_out}
     if as_json:
         print_json(written)
     else:
-        facts("Predicted", written)
+        facts("Predicted", {"predictions": count, "file": out, "rows left out, listed in": left_out or "none"})
+    if left_out:
+        raise typer.Exit(_WITH_PROBLEMS)

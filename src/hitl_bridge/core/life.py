@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from hitl_bridge.core.model import JSON
+from hitl_bridge.core.model import JSON, Op
 
 
 def tell(life: Mapping[str, JSON]) -> list[str]:
@@ -77,6 +77,8 @@ def _answered(annotation: Mapping[str, JSON]) -> str:
 def _decided(decision: Mapping[str, JSON]) -> str:
     version = decision.get("version")
     held = f"in dataset {version}" if version else "in no dataset version yet"
+    if decision.get("op") == Op.REMOVE:
+        return _line("withdrawn", f"its answers no longer support it, {held}")
     return _line("decided", f"{decision.get('outcome')}: {_said(decision.get('output'))} ({decision.get('op')}), {held}")
 
 

@@ -107,8 +107,7 @@ class Story:
         params = self.root / "params.yaml"
         params.write_text(params.read_text("utf-8").replace("require_improvement: true", "require_improvement: false"), "utf-8")
         pipeline = DvcPipeline(self.root, "reviews")
-        tracked = [path for name in ("train", "holdout") for path in pipeline.track(f"data/base/{name}.jsonl")]
-        pipeline.save(f"Set up the demo: {self.subject.name}", ["hitl.yaml", "params.yaml", *sorted(set(tracked))])
+        pipeline.save(f"Set up the demo: {self.subject.name}", ["hitl.yaml", "params.yaml", *pipeline.track_base()])
         self.say(f"{self.root}: {len(self.subject.train)} labelled to begin with, {len(self.subject.holdout)} held out")
 
     def _people(self, labeling: DemoLabeling) -> dict[str, SimulatedReviewer]:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def decisions_at(dataset: DatasetStore, version: str | None) -> pa.Table:
-    """What held at `version` (the latest if None), one row an item, with inputs and rationales. Raises UnknownName."""
+    """What held at `version` (the latest if None), one row an item, with inputs and rationales. Raises UnknownName.
+
+    `v0.1.0`, `0.1.0` and `decisions@v0.1.0` are the same.
+    """
     tags = dataset.versions()
-    tag = tags[-1] if version is None and tags else f"{TAG}{version}"
+    tag = tags[-1] if version is None and tags else f"{TAG}v{(version or '').removeprefix(TAG).removeprefix('v')}"
     if tag not in tags:
         known = ", ".join(each.removeprefix(TAG) for each in tags) or "none yet"
         raise UnknownName("dataset version", version or "", remedy=f"Versions here: {known}.")

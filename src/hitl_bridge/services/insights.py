@@ -29,13 +29,14 @@ class Status:
     dataset_version: str | None
 
 
-def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock) -> Status:
-    """Reads how things stand now; asks nobody outside."""
+def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock, tiers: Sequence[str] = ()) -> Status:
+    """Reads how things stand now; asks nobody outside. `tiers` gives the order in which tiers are shown."""
+    triaged = insights.tier_counts()
     versions = store.dataset_versions()
     last = insights.last_event("cycle")
     return Status(
         items=insights.item_counts(),
-        tiers=insights.tier_counts(),
+        tiers={name: triaged[name] for name in dict.fromkeys((*tiers, *triaged)) if name in triaged},
         decisions=insights.decision_counts(),
         audits=insights.audit_counts(),
         projects=insights.project_counts(),
@@ -65,17 +66,8 @@ def trace(
         **{name: life.get(name, []) for name in ("revisions", "tasks", "annotations", "decisions")},
         "versions": [str(tag).removeprefix(TAG) for tag in _rows_of(life, "versions")],
         "events": life.get("events", []),
-        "models": _models_trained_on(_versions_to_train_on(life), paths),
+        "models": _models_trained_on(life, paths),
     }
-
-
-def _versions_to_train_on(life: Mapping[str, JSON]) -> set[JSON]:
-    """Versions that brought the item into training data: nothing that measures is ever trained on, and no rejection."""
-    revisions = [each for each in _rows_of(life, "revisions") if isinstance(each, Mapping)]
-    decisions = [each for each in _rows_of(life, "decisions") if isinstance(each, Mapping)]
-    trained = {each.get("revision") for each in revisions if _split(each) == Split.TRAIN}
-    usable = [each for each in decisions if each.get("op") != Op.REMOVE and each.get("outcome") != Outcome.REJECTED]
-    return {each.get("version") for each in usable if each.get("revision") in trained} - {None}
 
 
 def _split(revision: Mapping[str, JSON]) -> JSON:
@@ -88,16 +80,32 @@ def _rows_of(life: Mapping[str, JSON], name: str) -> Sequence[JSON]:
     return found if isinstance(found, list) else ()
 
 
-def _models_trained_on(versions: Collection[JSON], paths: WorkspacePaths) -> list[JSON]:
-    """The candidate and the champion, where a version that brought the item was in their training data."""
+def _models_trained_on(life: Mapping[str, JSON], paths: WorkspacePaths) -> list[JSON]:
+    """The candidate and the champion, where the item was in their training data."""
     found: list[JSON] = []
     for role in ("candidate", "champion"):
         card = read_json(paths.root / "models" / role / "model.json")
         trained_on = card.get("trained_on")
         used = trained_on.get("versions") if isinstance(trained_on, Mapping) else None
-        if isinstance(used, list) and any(version in used for version in versions):
+        if isinstance(used, list) and _trains(life, used):
             found.append({"role": role, "model_version": card.get("model_version")})
     return found
+
+
+def _trains(life: Mapping[str, JSON], versions: Collection[JSON]) -> bool:
+    """Whether a model of these dataset versions was trained on the item: by the last decision that they hold of it.
+
+    What measures is never trained on, and neither is a rejection or a decision that was taken back.
+    """
+    revisions = [each for each in _rows_of(life, "revisions") if isinstance(each, Mapping)]
+    training = {each.get("revision") for each in revisions if _split(each) == Split.TRAIN}
+    decisions = [each for each in _rows_of(life, "decisions") if isinstance(each, Mapping)]
+    held = [each for each in decisions if each.get("version") in versions]
+    if not held:
+        return False
+    last = held[-1]
+    usable = last.get("op") != Op.REMOVE and last.get("outcome") != Outcome.REJECTED
+    return usable and last.get("revision", 1) in training
 
 
 def _verdict(paths: WorkspacePaths) -> Mapping[str, JSON]:
