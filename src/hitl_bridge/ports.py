@@ -143,14 +143,18 @@ class LabelingService(Protocol):
 
     def ping(self) -> ServiceStatus: ...
 
-    def keep_project(self, plan: ProjectPlan) -> Project:
-        """Creates the project of `plan.key`, or finds it by its mark and brings it up to date."""
+    def keep_project(self, plan: ProjectPlan, known: Project | None) -> Project:
+        """Brings the project of `plan.key` to what it should be. `known` is the one that the store holds, and no other will
+        do: if it is not there any more, RemoteGone. Only without one is it looked for by its mark, and else created."""
 
     def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
         """Creates tasks; never sends a task twice by itself."""
 
     def find_tasks(self, project: Project, keys: Sequence[PushKey]) -> list[RemoteTask]:
         """Which of `keys` are there."""
+
+    def task_count(self, project: Project) -> int:
+        """How many tasks the project holds, whoever put them there."""
 
     def changed_since(self, project: Project, cursor: str | None) -> Iterator[RemoteTaskState]:
         """Tasks changed at or after `cursor` (the service's own time), oldest change first; all tasks with answers if None."""

@@ -43,6 +43,7 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 class _Project:
     plan: ProjectPlan
     config: LabelConfig
+    description: str
     tasks: dict[TaskId, dict[str, JSON]] = field(default_factory=dict)
 
 
@@ -70,13 +71,13 @@ class InMemoryLabeling:
         self._called()
         return ServiceStatus(self._url, "in memory", "bridge@example.com")
 
-    def keep_project(self, plan: ProjectPlan) -> Project:
+    def keep_project(self, plan: ProjectPlan, known: Project | None) -> Project:
         self._called()
         config = LabelConfig(plan.label_config)
-        there = next((pid for pid, one in self._projects.items() if one.plan.key == plan.key), None)
+        there = self._marked(plan.key) if known is None else known.project_id
+        tasks = {} if there is None else self._project(there).tasks
         project_id = ProjectId(self._new_id()) if there is None else there
-        tasks = {} if there is None else self._projects[there].tasks
-        self._projects[project_id] = _Project(plan, config, tasks)
+        self._projects[project_id] = _Project(plan, config, plan.key.mark, tasks)
         return Project(plan.key, project_id, plan.title, f"{self._url}/projects/{project_id}/", config.sha256)
 
     def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
@@ -99,6 +100,10 @@ class InMemoryLabeling:
         self._called()
         found = payloads.remote_tasks([counted(row) for row in self._project(project.project_id).tasks.values()])
         return [task for task in found if task.push_key in set(keys)]
+
+    def task_count(self, project: Project) -> int:
+        self._called()
+        return len(self._project(project.project_id).tasks)
 
     def changed_since(self, project: Project, cursor: str | None) -> Iterator[RemoteTaskState]:
         self._called()
@@ -141,6 +146,10 @@ class InMemoryLabeling:
             prediction = payloads.rows_of(row, "predictions")[0]
             result = payloads.rows_of(prediction, "result")
             self._annotate(task_id, reviewer, result, cancelled=False, lead_time=None, parent_prediction=1)
+
+    def describe(self, project_id: ProjectId, description: str) -> None:
+        """Somebody rewrites the project's description, and the bridge's mark is gone from it."""
+        self._project(project_id).description = description
 
     def delete_task(self, task_id: TaskId) -> None:
         self._home(task_id).tasks.pop(task_id)
@@ -231,8 +240,11 @@ class InMemoryLabeling:
 
     def _project(self, project_id: ProjectId) -> _Project:
         if project_id not in self._projects:
-            raise RemoteGone(f"Project {project_id} is not in the labeling service any more.")
+            raise RemoteGone(f"Project {project_id} is not in the labeling service any more.", remedy=payloads.GONE_REMEDY)
         return self._projects[project_id]
+
+    def _marked(self, key: ProjectKey) -> ProjectId | None:
+        return next((pid for pid, one in self._projects.items() if key.mark in one.description.splitlines()), None)
 
     def _person(self, email: str) -> int:
         return self._people.setdefault(email, len(self._people))

@@ -43,7 +43,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         grid(
             "Somebody should look at",
             ("what", "item", "why"),
-            [[p.get(k) for k in ("what", "item_id", "reason")] for p in result.problems],
+            [[p.get(k) for k in ("kind", "item_id", "reason")] for p in result.problems],
         )
 
 

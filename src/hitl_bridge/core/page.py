@@ -37,7 +37,6 @@ def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: Tas
         "why": _why(item, adjudicated=adjudicated),
         "model_says": _BLIND if blind else _model_says(item, kind),
         "criteria": criteria,
-        "prior": [],
         "answers": _answers(earlier, kind) if adjudicated else [],
     }
     prefilled = {} if blind or adjudicated else kind.prefill(item.prediction.output)
@@ -45,9 +44,10 @@ def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: Tas
 
 
 def _why(item: Item, *, adjudicated: bool) -> str:
-    """Why the item is here, and what else is known of it: `… (amount 12000 · language en)`."""
+    """Why the item is here, and what else is known of it: `… (scenario payments · amount 12000)`."""
     reason = item.route.reason if adjudicated else item.triage.reason
-    known = [f"{name} {value}" for name, value in sorted(item.prediction.attributes.items()) if value is not None]
+    facts = (("scenario", item.prediction.scenario), *sorted(item.prediction.attributes.items()))
+    known = [f"{name} {value}" for name, value in facts if value is not None]
     return f"{reason} ({' · '.join(known)})" if known else reason
 
 

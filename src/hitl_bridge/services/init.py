@@ -20,7 +20,7 @@ _MESSAGE = "Start a review workspace"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(?: [A-Za-z0-9_-]+)*")
 _YAML_WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _IGNORES = {
-    ".gitignore": "/.hitl/\n",
+    ".gitignore": "/.hitl/\n/dvc_plots/\n",
     # The very lines that DVC would write, so that it finds its own work done; and the snapshot, which it leaves out.
     "data/.gitignore": "/decisions\n/payloads\n/snapshot\n",
     "models/.gitignore": "/candidate\n/champion\n",
@@ -36,7 +36,7 @@ _BASE = """\
 A row is one item: {{"item_id": "b-0001", "{input}": "…", "label": {label}}}. Labels are spelled as in `hitl.yaml`. An item
 in both files would make every figure too good: keep them apart.
 
-The files hold texts of people and belong into DVC, not into git:
+The files hold texts of people and belong into DVC, not into git. `hitl-bridge retrain` sees to it; by hand it is
 
     dvc add data/base/train.jsonl
     git add data/base/train.jsonl.dvc data/base/.gitignore

@@ -117,6 +117,7 @@ def _promised(
 
 def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey) -> Project:
     tier = policy.tier(key.tier)
+    known = {each.key: each for each in ports.store.projects()}
     project = ports.labeling.keep_project(
         ProjectPlan(
             key=key,
@@ -124,7 +125,8 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey) -> Pr
             label_config=ports.label_config(key.tier),
             instructions=instructions(key, tier, policy.labels),
             overlap=tier.reviewers,
-        )
+        ),
+        known.get(key),
     )
     ports.store.record_project(project)
     return project

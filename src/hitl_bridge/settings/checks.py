@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
+from hitl_bridge.core.task_types.controls import choice_problem, variable_problem
 from hitl_bridge.errors import SettingsProblem
 from hitl_bridge.ports import RuleChecker
 from hitl_bridge.settings.document import Document, Path
@@ -48,6 +49,27 @@ def labels_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
     labels = ((place, label) for place, label in enumerate(_list(values, "labels")) if isinstance(label, str))
     for place, label, first in _repeated(labels, lambda label: unicodedata.normalize("NFC", label)):
         yield ("labels", place), f"{label!r} stands here twice (also as number {first + 1}); remove one"
+
+
+def labels_are_no_variables(values: dict[str, object]) -> Iterator[Complaint]:
+    """What else a label may not be, the shape of the file says already."""
+    for place, label in enumerate(_list(values, "labels")):
+        problem = variable_problem(label) if isinstance(label, str) else None
+        if problem is not None:
+            yield ("labels", place), problem
+
+
+def checklists_can_be_shown(values: dict[str, object]) -> Iterator[Complaint]:
+    for name, tier in _mapping(values, "tiers").items():
+        if not isinstance(tier, dict):
+            continue
+        entries = [(place, each.strip()) for place, each in enumerate(_list(tier, "checklist")) if isinstance(each, str)]
+        for place, entry in entries:
+            problem = choice_problem(entry) if entry else None
+            if problem is not None:
+                yield ("tiers", name, "checklist", place), problem
+        for place, entry, first in _repeated(entries, str):
+            yield ("tiers", name, "checklist", place), f"{entry!r} stands here twice (also as number {first + 1}); remove one"
 
 
 def attributes_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
@@ -184,6 +206,8 @@ def _repeated(entries: Iterable[tuple[int, str]], fold: Callable[[str], str]) ->
 
 _CHECKS: tuple[Check, ...] = (
     labels_are_distinct,
+    labels_are_no_variables,
+    checklists_can_be_shown,
     attributes_are_distinct,
     rules_name_a_tier,
     group_by_is_an_attribute,

@@ -42,6 +42,10 @@ class OutcomeUnclear(LabelingUnavailable):
     """A write was sent and it is not known whether it took effect."""
 
 
+class ServerStumbled(LabelingUnavailable):
+    """500: the server came upon something that it can't deal with, so that asking again may be of no use."""
+
+
 class NotFound(RefusedForSafety):
     """404. What is missing is for the caller to say."""
 
@@ -242,9 +246,8 @@ def check(answer: _Answer, what: str) -> None:
     if answer.status == 404:
         raise NotFound(f"{what}: not found (404).")
     if answer.status in (408, 409, 429) or answer.status >= 500:
-        raise LabelingUnavailable(
-            f"{what} was answered with {answer.status}.", remedy="Run the command again in a while; nothing is lost."
-        )
+        trouble = ServerStumbled if answer.status == 500 else LabelingUnavailable
+        raise trouble(f"{what} was answered with {answer.status}.", remedy="Run the command again in a while; nothing is lost.")
     reason = sentence(answer)
     raise RequestRejected(f"{what} was refused ({answer.status}): {reason}", reason, status=answer.status)
 

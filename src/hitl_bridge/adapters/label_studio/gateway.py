@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,10 +15,11 @@ from hitl_bridge.adapters.label_studio.client import (
     NotFound,
     OutcomeUnclear,
     RequestRejected,
+    ServerStumbled,
     encoded,
 )
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig, fingerprint
-from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared, Reader
+from hitl_bridge.adapters.label_studio.payloads import GONE_REMEDY, MODEL_VERSION, Prepared, Reader
 from hitl_bridge.core.model import JSON, JSONObject, Project, ProjectId, ProjectKey, PushKey, TaskId
 from hitl_bridge.errors import LabelingUnavailable, RemoteGone
 from hitl_bridge.ports import (
@@ -41,8 +41,8 @@ MOST_URL: Final = 2_000
 WIDEST_PAGE: Final = 12_800
 MOST_SPLITS: Final = 200
 OVERLAP: Final = timedelta(minutes=5)
+_CHANGED: Final = {"include": payloads.STATE_ROW, "fields": "all", "page": 1}
 VALIDATION_FLAG: Final = "fflag_feat_utc_210_prediction_validation_15082025"
-_COLORS: Final = ("#4C5FA9", "#2F8F83", "#B0793A", "#8C5AA0", "#5A7D3C", "#A0525F")
 
 
 class LabelStudio:
@@ -89,27 +89,24 @@ class LabelStudio:
 
     # ---------------------------------------------------------------------------------------------- projects
 
-    def keep_project(self, plan: ProjectPlan) -> Project:
+    def keep_project(self, plan: ProjectPlan, known: Project | None) -> Project:
         config = LabelConfig(plan.label_config)
-        project_id = self._find_project(self._mark(plan.key))
+        wanted = payloads.project_json(plan, self._mark(plan.key))
+        project_id = self._find_project(self._mark(plan.key)) if known is None else known.project_id
         if project_id is None:
-            made = self._client.post("/api/projects/", self._wanted(plan))
+            made = self._client.post("/api/projects/", wanted)
             project_id = ProjectId(payloads.field(made, "id", int))
         else:
-            self._bring_up_to_date(project_id, plan)
+            self._bring_up_to_date(project_id, wanted, known)
         self._configs[project_id] = config
-        return Project(plan.key, project_id, title(plan), self._project_url(project_id), config.sha256)
+        return Project(plan.key, project_id, payloads.title(plan), self._project_url(project_id), config.sha256)
 
     def _mark(self, key: ProjectKey) -> str:
         return f"{key.mark}@{self._namespace}" if self._namespace else key.mark
 
     def _find_project(self, mark: str) -> ProjectId | None:
         """By a line of the description, whatever the title has become; of two (a POST that was unclear) the older."""
-        found = [
-            payloads.field(row, "id", int)
-            for row in self._projects()
-            if mark in str(row.get("description") if isinstance(row, Mapping) else "").splitlines()
-        ]
+        found = [payloads.field(row, "id", int) for row in self._projects() if mark in payloads.description_lines(row)]
         return ProjectId(min(found)) if found else None
 
     def _projects(self) -> Iterator[JSON]:
@@ -122,30 +119,18 @@ class LabelStudio:
                 return
             page += 1
 
-    def _wanted(self, plan: ProjectPlan) -> dict[str, JSON]:
-        mark = self._mark(plan.key)
-        return {
-            "title": title(plan),
-            "description": f"Kept by HITL Bridge, which finds the project by this line:\n{mark}",
-            "label_config": plan.label_config,
-            "expert_instruction": payloads.instruction_html(plan.instructions),
-            "show_instruction": bool(plan.instructions.strip()),
-            "sampling": "Uncertainty sampling",
-            "maximum_annotations": plan.overlap,
-            "show_collab_predictions": True,
-            "enable_empty_annotation": False,
-            "reveal_preannotations_interactively": False,
-            "color": color(plan.key.tier),
-        }
-
-    def _bring_up_to_date(self, project_id: ProjectId, plan: ProjectPlan) -> None:
+    def _bring_up_to_date(self, project_id: ProjectId, wanted: JSONObject, known: Project | None) -> None:
         """PATCHes what differs, in one call, and nothing if nothing does."""
-        with remote_project(project_id):
-            there = self._client.get(f"/api/projects/{project_id}/")
-            has = there if isinstance(there, Mapping) else {}
-            different = {name: value for name, value in self._wanted(plan).items() if has.get(name) != value}
+        path = f"/api/projects/{project_id}/"
+        with remote_project(project_id, known.title if known else str(wanted["title"])):
+            has = self._client.get(path)
+            if not isinstance(has, Mapping):
+                raise LabelingUnavailable(f"GET {path} was not answered with a project; nothing was changed.")
+            if known is not None and payloads.is_another(has, known, self._mark(known.key)):
+                raise another(known)
+            different = {name: value for name, value in wanted.items() if has.get(name) != value}
             if different:
-                self._client.patch(f"/api/projects/{project_id}/", different)
+                self._client.patch(path, different)
             version = "" if "show_collab_predictions" in different else has.get("model_version")
             if version != MODEL_VERSION and has.get("task_number"):
                 self._show_predictions(project_id)
@@ -161,7 +146,7 @@ class LabelStudio:
     def _config(self, project: Project, *, fresh: bool = False) -> LabelConfig:
         """The label config as the project has it now, read once and kept."""
         if fresh or project.project_id not in self._configs:
-            with remote_project(project.project_id):
+            with remote_project(project.project_id, project.title):
                 there = self._client.get(f"/api/projects/{project.project_id}/")
             xml = payloads.field(there, "label_config", str)
             kept = self._configs.get(project.project_id)
@@ -204,7 +189,7 @@ class LabelStudio:
 
     def _send(self, project: Project, part: Sequence[Prepared]) -> tuple[TaskId, ...]:
         path = f"/api/projects/{project.project_id}/import"
-        with remote_project(project.project_id):
+        with remote_project(project.project_id, project.title):
             reply = self._client.post(path, payloads.joined(part), {"return_task_ids": "true"})
         ids = payloads.imported_ids(reply, len(part))
         if ids is None:
@@ -240,6 +225,10 @@ class LabelStudio:
             found += payloads.remote_tasks(rows)
         return [task for task in found if task.push_key in set(wanted)]
 
+    def task_count(self, project: Project) -> int:
+        with remote_project(project.project_id, project.title):
+            return payloads.field(self._client.get(f"/api/projects/{project.project_id}/"), "task_number", int)
+
     def _list(self, project: Project, query: JSONObject, columns: Mapping[str, str], page_size: int) -> list[JSON]:
         """All rows of a query that nobody changes meanwhile."""
         rows: list[JSON] = []
@@ -259,7 +248,7 @@ class LabelStudio:
             reply = self._client.get("/api/tasks/", {**asked, "query": text} if in_url else asked, None if in_url else query)
         except NotFound:
             if params.get("page", 1) == 1:
-                raise gone(project.project_id) from None
+                raise gone(project.project_id, project.title) from None
             return ()  # past the end
         return payloads.rows_of(reply, "tasks")
 
@@ -269,7 +258,8 @@ class LabelStudio:
         size, seen, config = self._page_size, set[tuple[int, str]](), _Refresh()
         while True:
             query = payloads.answered_query(since) if cursor is None else payloads.changed_query(since or "")
-            rows = self._page(project, query, {"include": payloads.STATE_ROW, "fields": "all", "page_size": size, "page": 1})
+            with listing(project):
+                rows = self._page(project, query, {**_CHANGED, "page_size": size})
             for row in rows:
                 state = self._state(project, row, config)
                 if state is not None and (state.task_id, state.updated_at) not in seen:
@@ -343,17 +333,6 @@ class _Push:
         self.reason = reason
 
 
-def title(plan: ProjectPlan) -> str:
-    """Label Studio takes 3 to 50 characters."""
-    cut = plan.title.strip()
-    return cut if 3 <= len(cut) <= 50 else f"{cut[:49]}…" if cut[50:] else cut.ljust(3, "·")
-
-
-def color(tier: str) -> str:
-    """The same for a tier everywhere, so that reviewers learn it."""
-    return _COLORS[hashlib.sha256(tier.encode("utf-8")).digest()[0] % len(_COLORS)]
-
-
 def wider(size: int) -> int:
     """The next page size, when a whole page shares one timestamp (a bulk action)."""
     if size >= WIDEST_PAGE:
@@ -364,17 +343,34 @@ def wider(size: int) -> int:
     return size * 2
 
 
-def gone(project_id: ProjectId) -> RemoteGone:
+def gone(project_id: ProjectId, name: str) -> RemoteGone:
+    return RemoteGone(f"Project {project_id} ({name}) is not in Label Studio any more.", remedy=GONE_REMEDY)
+
+
+def another(known: Project) -> RemoteGone:
     return RemoteGone(
-        f"Project {project_id} is not in Label Studio any more.",
-        remedy="If it was deleted by mistake, restore it from a backup; nothing of what was collected is lost.",
+        f"Project {known.project_id} of Label Studio is not {known.title!r} but somebody else's; nothing in it was changed.",
+        remedy=f"See that label_studio.url names the Label Studio that holds the answers. If it does: {GONE_REMEDY}",
     )
 
 
 @contextmanager
-def remote_project(project_id: ProjectId) -> Iterator[None]:
+def remote_project(project_id: ProjectId, name: str) -> Iterator[None]:
     """A 404 inside means that the project is gone."""
     try:
         yield
     except NotFound:
-        raise gone(project_id) from None
+        raise gone(project_id, name) from None
+
+
+@contextmanager
+def listing(project: Project) -> Iterator[None]:
+    """One row that Label Studio can't show makes a 500 of the whole list: say in which project to look for it."""
+    try:
+        yield
+    except ServerStumbled as stumbled:
+        raise LabelingUnavailable(
+            stumbled.message,
+            remedy="Run the command again in a while; nothing is lost. If it stays so, Label Studio stumbles over a task or an "
+            f"answer of project {project.title!r} ({project.url}): see its log, and mend or delete that one.",
+        ) from stumbled

@@ -14,24 +14,30 @@ from pathlib import Path
 from typing import Any, Final
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE
-from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, CHECKLIST, LABEL, MANY_LABELS, OTHER_LABEL, RATIONALE
+from hitl_bridge.core.task_types.controls import (
+    ANOTHER_LABEL,
+    CHECKLIST,
+    LABEL,
+    MANY_LABELS,
+    OTHER_LABEL,
+    RATIONALE,
+    choice_problem,
+)
 from hitl_bridge.errors import UsageError
 
 FIELDS: Final[Mapping[str, JSON]] = {
     "why": "",
     "model_says": "",
     "criteria": "",
-    "prior": (),
     "answers": (),
     "candidates": (),
 }
 """What every task carries beside its input, with the value sent where nothing is given: Label Studio prints "undefined"
-for a variable that is missing. `why`, `model_says`, `criteria` are texts; `prior` and `answers` are tables (a list of rows,
-each a mapping of heading to text); `candidates` are made from `TaskContent.candidates`."""
+for a variable that is missing. `why`, `model_says`, `criteria` are texts; `answers` is a table (a list of rows, each
+a mapping of heading to text); `candidates` are made from `TaskContent.candidates`."""
 
 MOST_BYTES: Final = 1_000_000
 MOST_JUDGED: Final = 10_000
-_VARIABLE: Final = re.compile(r"\$[\w\[\].{}]+")
 _VALUE_KEYS: Final = {"choices": "choices", "textarea": "text", "rating": "rating", "taxonomy": "taxonomy"}
 _CANDIDATE_KEYS: Final = {ANOTHER_LABEL: "9", NONE_OF_THESE: "0"}
 
@@ -98,14 +104,7 @@ def template_problems(root: ET.Element, labels: Sequence[str], checklist: Sequen
 
 def text_problems(what: str, texts: Sequence[str]) -> list[str]:
     problems = [f"{what} {text!r} is given twice" for text in sorted({text for text in texts if texts.count(text) > 1})]
-    for text in texts:
-        if not text.strip() or not text.isprintable():
-            problems.append(f"{what} {text!r} is empty or holds characters that can't be shown")
-        elif text in (NONE_OF_THESE, ANOTHER_LABEL):
-            problems.append(f"{what} {text!r} is a word of the bridge's own")
-        elif _VARIABLE.search(text):
-            problems.append(f"{what} {text!r}: Label Studio takes what follows the dollar sign for a variable")
-    return problems
+    return problems + [f"{what} {problem}" for problem in map(choice_problem, texts) if problem is not None]
 
 
 def offer_labels(choices: ET.Element | None, labels: Sequence[str]) -> None:
@@ -221,8 +220,7 @@ class LabelConfig:
     def problems(self, result: Sequence[JSON]) -> list[str]:
         """What is wrong with a result (predicted or answered), without saying what anybody wrote."""
         told = self._interface.validate_prediction({"result": plain(result)}, return_errors=True)
-        found = [re.sub(r"(\. )?Got:? .*", "", str(text), flags=re.DOTALL) for text in told]
-        return found or self._double_answers(result)
+        return list(dict.fromkeys(in_plain_words(str(text)) for text in told)) or self._double_answers(result)
 
     def prediction_problems(self, encoded: bytes, result: Sequence[JSON]) -> list[str]:
         """As `problems`, remembered: a push holds thousands of predictions and few different ones."""
@@ -300,6 +298,19 @@ def region_values(region: Mapping[str, JSON]) -> tuple[JSON, ...]:
     if kind == "taxonomy":
         return tuple(path[-1] for path in said if isinstance(path, Sequence) and path)
     return tuple(said)
+
+
+def in_plain_words(told: str) -> str:
+    """A complaint of Label Studio's library, for the people who have to decide what becomes of the answer.
+
+    Theirs counts regions, quotes what was sent, and passes on the errors of Python.
+    """
+    control = re.search(r"Invalid value for control '([^']*)'", told)
+    if control is not None:
+        return f"{control[1]!r} holds a value that the page does not offer"
+    if told.endswith("not found in configuration"):
+        return "it answers something that the page does not ask"
+    return "the answer is not in the form that the page sends"
 
 
 def plain(result: Sequence[JSON]) -> list[Any]:

@@ -1,7 +1,8 @@
-"""What goes over the wire, as pure functions: tasks out, tasks with annotations in, filters."""
+"""What goes over the wire, as pure functions: projects and tasks out, tasks with annotations in, filters."""
 
 from __future__ import annotations
 
+import hashlib
 import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +15,20 @@ from hitl_bridge.adapters.label_studio.label_configs import (
     FIELDS,
     LabelConfig,
     candidate_choices,
+    fingerprint,
     region_id,
     region_values,
 )
-from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, PushKey, TaskId
+from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, Project, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
 from hitl_bridge.errors import LabelingUnavailable
-from hitl_bridge.ports import Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
+from hitl_bridge.ports import ProjectPlan, Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
 
 BRIDGE_KEY: Final = "bridge_key"
 MODEL_VERSION: Final = "bridge"
 """One for all: the label stream shows only predictions of the project's own version, which is set once."""
 
+MARK_PREFIX: Final = ProjectKey("", "").mark.partition(":")[0] + ":"
 MOST_TASK_BYTES: Final = 20_000_000
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -35,7 +38,62 @@ STATE_ROW: Final = (
     "id,created_at,updated_at,data,annotations,result,completed_by,was_cancelled,lead_time,parent_prediction,updated_by"
 )
 
+GONE_REMEDY: Final = (
+    "Restore it from a backup of Label Studio, or run `hitl-bridge push --replace-gone`, which asks its open items again in a "
+    "new project."
+)
+_COLORS: Final = ("#4C5FA9", "#2F8F83", "#B0793A", "#8C5AA0", "#5A7D3C", "#A0525F")
+
 T = TypeVar("T")
+
+
+# ------------------------------------------------------------------------------------------- projects out
+
+
+def project_json(plan: ProjectPlan, mark: str) -> JSONObject:
+    """A project as Label Studio should have it. `mark` becomes the line by which the project is found."""
+    return {
+        "title": title(plan),
+        "description": f"Kept by HITL Bridge, which finds the project by this line:\n{mark}",
+        "label_config": plan.label_config,
+        "expert_instruction": instruction_html(plan.instructions),
+        "show_instruction": bool(plan.instructions.strip()),
+        "sampling": "Uncertainty sampling",
+        "maximum_annotations": plan.overlap,
+        "show_collab_predictions": True,
+        "enable_empty_annotation": False,
+        "reveal_preannotations_interactively": False,
+        "color": color(plan.key.tier),
+    }
+
+
+def description_lines(project: JSON) -> list[str]:
+    text = project.get("description") if isinstance(project, Mapping) else None
+    return text.splitlines() if isinstance(text, str) else []
+
+
+def is_another(has: JSONObject, known: Project, mark: str) -> bool:
+    """Whether the number of `known` belongs to a different project now, as in a Label Studio that was set up anew.
+
+    The mark tells. Where people have edited it away, the project is still ours if it has our title or our label config.
+    """
+    lines = description_lines(has)
+    if mark in lines:
+        return False
+    if any(line.startswith(MARK_PREFIX) for line in lines):
+        return True
+    return has.get("title") != known.title and fingerprint(str(has.get("label_config"))) != known.label_config_sha256
+
+
+def title(plan: ProjectPlan) -> str:
+    """Label Studio takes 3 to 50 characters."""
+    cut = plan.title.strip()
+    return cut if 3 <= len(cut) <= 50 else f"{cut[:49]}…" if cut[50:] else cut.ljust(3, "·")
+
+
+def color(tier: str) -> str:
+    """The same for a tier everywhere, so that reviewers learn it."""
+    return _COLORS[hashlib.sha256(tier.encode("utf-8")).digest()[0] % len(_COLORS)]
 
 
 # ---------------------------------------------------------------------------------------------- tasks out

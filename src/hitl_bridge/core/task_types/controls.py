@@ -1,6 +1,10 @@
-"""The names of the controls that every label config of the bridge uses."""
+"""The names of the controls that every label config of the bridge uses, and what their choices may be called."""
 
 from __future__ import annotations
+
+import re
+
+from hitl_bridge.core.model import NONE_OF_THESE
 
 LABEL = "label"
 """The label, or one of the model's top five where there are many labels."""
@@ -16,3 +20,22 @@ CONFIDENCE = "reviewer_confidence"
 
 MANY_LABELS = 10
 """Up to this many labels stand on the page as buttons; with more, the model's top five and a search."""
+
+_VARIABLE = re.compile(r"\$[\w\[\].{}]+")
+
+
+def choice_problem(text: str) -> str | None:
+    """Why `text` can't be a choice on the page, be it a label or an entry of a checklist; None if it can."""
+    if not text.strip() or not text.isprintable():
+        return f"{text!r} is empty or holds characters that can't be shown"
+    if text in (NONE_OF_THESE, ANOTHER_LABEL):
+        return f"{text!r} is a word of the bridge's own; choose another one"
+    return variable_problem(text)
+
+
+def variable_problem(text: str) -> str | None:
+    """Label Studio puts a field of the task where a text says `$name`, and refuses tasks that have no such field."""
+    found = _VARIABLE.search(text)
+    if found is None:
+        return None
+    return f"{text!r}: Label Studio takes {found[0]!r} for a variable; write it without the dollar sign"
