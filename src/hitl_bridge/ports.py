@@ -185,8 +185,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class OpenReview:
-    """An item whose answers may have changed since it was last settled, with the current revision of each annotation of
-    its present round, and the decision that stands, if any."""
+    """An item whose answers may have changed since it was last settled, with the revision that is in force of each
+    annotation of its present round (its author's own latest), and the decision that stands, if any."""
 
     item: Item
     tasks: tuple[ReviewTask, ...]
@@ -246,7 +246,8 @@ class StateStore(Protocol):
 
     def projects(self) -> list[Project]: ...
     def record_project(self, project: Project) -> None:
-        """Inserts, or updates the row of the same key."""
+        """Inserts, or updates the row of the same key. Raises RefusedForSafety rather than let tasks that were pushed to one
+        project be taken for tasks of another."""
 
     def intend(self, tasks: Sequence[ReviewTask]) -> None:
         """Writes the promise of each task. Tasks already promised (item, revision, round, seat) are left as they are."""
@@ -264,11 +265,20 @@ class StateStore(Protocol):
     def refuse(self, refusals: Sequence[Refusal], at: datetime) -> None:
         """The tasks were refused: REJECTED, and their items QUARANTINED with the reason."""
 
+    def close_gone(self, keys: Sequence[PushKey], reason: str, at: datetime) -> int:
+        """The tasks are not in the labeling service any more: CLOSED with the reason, and undecided items that waited for
+        them are QUEUED for their next round, with an event. An item whose answers wait to be settled is left as it is until
+        they are. Returns how many tasks were closed."""
+
     # pull
     def cursor(self, project_id: ProjectId) -> str | None: ...
     def tasks_by_key(self, keys: Sequence[PushKey]) -> Mapping[PushKey, ReviewTask]: ...
     def annotations_of(self, keys: Sequence[PushKey]) -> list[Annotation]:
         """The latest revision of each annotation on these tasks, tombstones included."""
+
+    def standing_annotations(self, keys: Sequence[PushKey]) -> list[Annotation]:
+        """The revision of each annotation on these tasks that is in force: the author's own latest, whatever somebody else
+        made of it since; none for those deleted."""
 
     def record_pull(self, project_id: ProjectId, revisions: Sequence[Annotation], cursor: str | None, at: datetime) -> int:
         """New revisions and the cursor that covers them, in one transaction; marks their items for `open_reviews`, moves

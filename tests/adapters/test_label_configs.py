@@ -48,9 +48,10 @@ def test_every_template_that_comes_with_the_bridge_can_be_filled_in(task: str, t
     config = LabelConfig(render_label_config(a_template(task, tier), labels, CHECKS, rationale_required=True))
     shown = config.variables()
     assert shown <= FIELDS.keys() | {task_type(task).input_field}
-    assert {"why", "model_says", "criteria", "prior", task_type(task).input_field} <= shown
+    assert {"why", "model_says", "criteria", task_type(task).input_field} <= shown
     assert ("answers" in shown) == (tier == "adjudication")
     assert "HyperText" not in config.xml
+    assert ("max-height: 45vh" in config.xml) == (task == "text-classification")
     assert config.missing({}) == ["label", "rationale"]
 
 

@@ -37,6 +37,9 @@ class ReviewersInMemory:
     def delete_task(self, task_id: TaskId) -> None:
         self.labeling.delete_task(task_id)
 
+    def describe(self, project: Project, description: str) -> None:
+        self.labeling.describe(project.project_id, description)
+
     def delete_project(self, project: Project) -> None:
         self.labeling.delete_project(project.key)
 
@@ -53,7 +56,7 @@ class TestInMemoryLabeling(LabelingServiceContract):
 
 
 def test_a_failure_that_was_ordered_comes_once_and_does_nothing(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan())
+    project = service.keep_project(a_plan(), None)
     service.fail_next()
     service.fail_next(AccessRefused("revoked"))
     with pytest.raises(LabelingUnavailable):
@@ -65,7 +68,7 @@ def test_a_failure_that_was_ordered_comes_once_and_does_nothing(service: InMemor
 
 
 def test_a_lost_reply_leaves_tasks_that_are_found_again(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan())
+    project = service.keep_project(a_plan(), None)
     service.lose_next_reply()
     outcome = service.create_tasks(project, [a_task("k1"), a_task("k2")])
     assert outcome.unknown == ("k1", "k2")
@@ -74,7 +77,7 @@ def test_a_lost_reply_leaves_tasks_that_are_found_again(service: InMemoryLabelin
 
 
 def test_a_key_that_it_was_told_to_refuse_is_refused(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan())
+    project = service.keep_project(a_plan(), None)
     service.refused[PushKey("k1")] = "the server does not like it"
     outcome = service.create_tasks(project, [a_task("k1"), a_task("k2")])
     assert [refusal.reason for refusal in outcome.refused] == ["the server does not like it"]
@@ -82,7 +85,7 @@ def test_a_key_that_it_was_told_to_refuse_is_refused(service: InMemoryLabeling) 
 
 
 def test_the_page_shows_what_the_reviewer_sees(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan())
+    project = service.keep_project(a_plan(), None)
     (task,) = service.create_tasks(project, [a_task("k")]).created
     shown = service.page(task.task_id)["data"]
     assert isinstance(shown, dict)
@@ -91,7 +94,7 @@ def test_the_page_shows_what_the_reviewer_sees(service: InMemoryLabeling) -> Non
 
 
 def test_a_key_sent_twice_makes_two_tasks_and_the_answered_one_counts(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan())
+    project = service.keep_project(a_plan(), None)
     service.create_tasks(project, [a_task("k")])
     (second,) = service.create_tasks(project, [a_task("k")]).created
     service.answer(second.task_id, ANA, {"label": ("billing",)})

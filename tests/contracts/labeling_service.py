@@ -36,6 +36,7 @@ class Reviewers(Protocol):
     def delete_annotation(self, annotation_id: AnnotationId) -> None: ...
     def annotate_in_bulk(self, project: Project, reviewer: str) -> None: ...
     def delete_task(self, task_id: TaskId) -> None: ...
+    def describe(self, project: Project, description: str) -> None: ...
     def delete_project(self, project: Project) -> None: ...
 
 
@@ -73,7 +74,7 @@ class LabelingServiceContract:
 
     @pytest.fixture
     def project(self, service: LabelingService, reviewers: Reviewers, plan: ProjectPlan) -> Iterator[Project]:
-        kept = service.keep_project(plan)
+        kept = service.keep_project(plan, None)
         yield kept
         with suppress(RemoteGone):
             reviewers.delete_project(kept)
@@ -87,10 +88,35 @@ class LabelingServiceContract:
         self, service: LabelingService, project: Project, plan: ProjectPlan
     ) -> None:
         retitled = ProjectPlan(plan.key, "Quick · general · nothing due", plan.label_config, plan.instructions, plan.overlap)
-        again = service.keep_project(retitled)
+        again = service.keep_project(retitled, None)
         assert (again.project_id, again.title) == (project.project_id, retitled.title)
         assert again.label_config_sha256 == project.label_config_sha256
         assert str(project.project_id) in project.url
+
+    def test_a_known_project_stays_the_one_whatever_people_made_of_its_description(
+        self, service: LabelingService, reviewers: Reviewers, project: Project, plan: ProjectPlan
+    ) -> None:
+        reviewers.describe(project, "Nicer than what stood here")
+        assert service.keep_project(plan, project).project_id == project.project_id
+        assert service.keep_project(plan, None).project_id == project.project_id  # its mark is back
+
+    def test_a_known_project_that_is_gone_is_not_silently_replaced(
+        self, service: LabelingService, reviewers: Reviewers, project: Project, plan: ProjectPlan
+    ) -> None:
+        reviewers.delete_project(project)
+        with pytest.raises(RemoteGone, match=str(project.project_id)) as gone:
+            service.keep_project(plan, project)
+        assert "push --replace-gone" in gone.value.remedy
+        replacement = service.keep_project(plan, None)
+        reviewers.delete_project(replacement)
+        assert replacement.project_id != project.project_id
+
+    def test_the_tasks_of_a_project_are_counted(self, service: LabelingService, reviewers: Reviewers, project: Project) -> None:
+        assert service.task_count(project) == 0
+        tasks = self.pushed(service, project, a_task("k1"), a_task("k2"), a_task("k3"))
+        reviewers.answer(project, tasks["k1"], ANA, {LABEL: ("billing",)})
+        reviewers.delete_task(tasks["k2"])
+        assert service.task_count(project) == 2
 
     def test_created_tasks_are_found_by_their_keys_and_no_others(self, service: LabelingService, project: Project) -> None:
         outcome = service.create_tasks(project, [a_task("k1"), a_task("k2"), a_task("k3 100%25")])
@@ -117,7 +143,7 @@ class LabelingServiceContract:
     def test_hostile_text_is_stored_and_comes_back_as_an_answer(
         self, service: LabelingService, reviewers: Reviewers, project: Project
     ) -> None:
-        tasks = self.pushed(service, project, a_task("h", text=HOSTILE, why=HOSTILE, prior=[{"when": HOSTILE}]))
+        tasks = self.pushed(service, project, a_task("h", text=HOSTILE, why=HOSTILE, answers=[{"Answer": HOSTILE}]))
         reviewers.answer(project, tasks["h"], ANA, {LABEL: ("billing",), RATIONALE: (HOSTILE,)})
         (given,) = states_of(service, project)[PushKey("h")].annotations
         assert given.problem is None
@@ -167,7 +193,7 @@ class LabelingServiceContract:
     def test_answers_that_cannot_be_believed_say_why_and_the_others_are_read(
         self, service: LabelingService, reviewers: Reviewers
     ) -> None:
-        project = service.keep_project(a_plan("comprehensive", rationale_required=True, overlap=2))
+        project = service.keep_project(a_plan("comprehensive", rationale_required=True, overlap=2), None)
         tasks = self.pushed(service, project, *(a_task(key) for key in ("two labels", "no reason", "no label", "fine")))
         why = ("because",)
         reviewers.answer(project, tasks["two labels"], ANA, {LABEL: ("billing", "cancel"), RATIONALE: why})
@@ -200,7 +226,7 @@ class LabelingServiceContract:
     def test_a_label_found_by_search_is_read_and_one_that_was_not_found_is_a_problem(
         self, service: LabelingService, reviewers: Reviewers
     ) -> None:
-        project = service.keep_project(a_plan(labels=MANY_LABELS))
+        project = service.keep_project(a_plan(labels=MANY_LABELS), None)
         offered = MANY_LABELS[:5]
         contents = [a_task(key, label=MANY_LABELS[0], candidates=offered) for key in ("top", "search", "nothing found")]
         tasks = self.pushed(service, project, *contents, a_task("outside", label=MANY_LABELS[60], candidates=offered))
@@ -238,6 +264,8 @@ class LabelingServiceContract:
             service.find_tasks(project, [PushKey("k")])
         with pytest.raises(RemoteGone):
             list(service.changed_since(project, None))
+        with pytest.raises(RemoteGone):
+            service.task_count(project)
 
     def test_a_deleted_task_is_not_found(self, service: LabelingService, reviewers: Reviewers, project: Project) -> None:
         tasks = self.pushed(service, project, a_task("k"), a_task("stays"))

@@ -14,9 +14,15 @@ KEY = PushKey("k-1")
 def test_a_review_page_carries_the_predicted_answer_the_confidence_and_the_reason() -> None:
     content = page(KEY, an_item(attributes={"amount": 12000, "language": "en"}), (), KIND, "Read it all.")
     assert content.prefill == {"label": ("refund",)}
-    assert content.fields["model_says"] == "The model says refund, 51 % sure"
-    assert content.fields["why"] == "The model is unsure (amount 12000 · language en)"
+    assert content.fields["model_says"] == "Filled in below is the model's answer: refund, 51 % sure"
+    assert content.fields["why"] == "The model is unsure (scenario payments · amount 12000 · language en)"
     assert content.candidates == ("refund", "billing", "cancel")
+
+
+def test_without_scenario_and_attributes_the_reason_stands_alone() -> None:
+    item = an_item()
+    item = replace(item, prediction=replace(item.prediction, scenario=None))
+    assert page(KEY, item, (), KIND, "").fields["why"] == "The model is unsure"
 
 
 def test_a_blind_page_tells_nothing_of_the_prediction() -> None:
@@ -44,7 +50,8 @@ def test_an_adjudicator_sees_all_answers_without_names() -> None:
         {"Reviewer": "Reviewer A", "Answer": "refund", "Rationale": "a debit"},
         {"Reviewer": "Reviewer B", "Answer": "None of these", "Rationale": "–"},
     ]
-    assert content.fields["why"] == "Reviewers disagree."
+    assert content.fields["why"] == "Reviewers disagree. (scenario payments)"
+    assert content.fields["model_says"] == "The model's answer: refund, 51 % sure"
     assert content.prefill == {}
 
 

@@ -78,6 +78,9 @@ class LiveReviewers:
     def delete_project(self, project: Project) -> None:
         self._delete(f"/api/projects/{project.project_id}/")
 
+    def describe(self, project: Project, description: str) -> None:
+        self.client(REVIEWERS[0]).patch(f"/api/projects/{project.project_id}/", {"description": description})
+
     def annotate_in_bulk(self, project: Project, reviewer: str) -> None:
         self.bulk(project, reviewer, "predictions_to_annotations")
 

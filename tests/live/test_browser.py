@@ -291,7 +291,7 @@ def test_of_many_labels_the_five_best_are_offered_and_all_can_be_searched(
     ana.chooses(ANOTHER_LABEL)
     ana.page.locator(".hb .ant-select-selector", has_text="Search all labels").click()
     ana.page.keyboard.type("66")
-    expect(ana.page.get_by_text("intent 00", exact=True)).to_be_hidden()
+    expect(ana.page.locator(".ant-select-tree-title")).to_have_text(["intent 66"], timeout=15_000)
     ana.keeps_picture("many-labels-search")
     ana.page.get_by_text("intent 66", exact=True).click()
     ana.page.keyboard.press("Escape")

@@ -14,9 +14,10 @@ from requests.adapters import HTTPAdapter
 from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, new_session
 from hitl_bridge.adapters.label_studio.gateway import LabelStudio
+from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
 from hitl_bridge.core.model import JSON, Project, ProjectId, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.task_types.controls import LABEL
-from hitl_bridge.errors import AccessRefused, LabelingUnavailable
+from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RemoteGone
 from hitl_bridge.ports import ProjectPlan, TaskContent
 from tests.contracts.labeling_service import ANA, BEN, LABELS, LabelingServiceContract, a_plan, a_task, states_of
 from tests.live.conftest import LiveLabelStudio, LiveReviewers
@@ -40,6 +41,21 @@ class SabotagedTransport(HTTPAdapter):
             return answer
         self.imports += 1
         return self.sabotage(request, answer)
+
+
+class StumblingTransport(HTTPAdapter):
+    """Sends every request, and turns the answers with lists of tasks into a 500."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        answer = super().send(request, *args, **kwargs)
+        if "/api/tasks/" in str(request.url):
+            answer.status_code = 500
+        return answer
+
+
+class NoWaiting(SystemClock):
+    def sleep(self, seconds: float) -> None:
+        pass
 
 
 def lost(request: requests.PreparedRequest, answer: requests.Response) -> requests.Response:
@@ -70,7 +86,7 @@ class TestLabelStudio(LabelingServiceContract):
 
 @pytest.fixture
 def project(service: LabelStudio) -> Project:
-    return service.keep_project(a_plan())
+    return service.keep_project(a_plan(), None)
 
 
 def remote(service: LabelStudio, project: Project) -> dict[str, Any]:
@@ -81,25 +97,29 @@ def remote(service: LabelStudio, project: Project) -> dict[str, Any]:
 
 def test_a_project_that_is_as_it_should_be_is_only_looked_at(service: LabelStudio) -> None:
     plan = a_plan()
-    service.keep_project(plan)
+    known = service.keep_project(plan, None)
     before = service.requests_made
-    service.keep_project(plan)
+    service.keep_project(plan, None)
     assert service.requests_made - before == 2
+    service.keep_project(plan, known)
+    assert service.requests_made - before == 3
 
 
 def test_a_project_is_brought_back_to_what_it_should_be(service: LabelStudio, live_reviewers: LiveReviewers) -> None:
     plan = a_plan(overlap=2)
-    project = service.keep_project(plan)
+    project = service.keep_project(plan, None)
     service.create_tasks(project, [a_task("k")])
     spoiled: dict[str, JSON] = {
         "title": "Mine now",
+        "description": "A better description",
         "maximum_annotations": 1,
         "sampling": "Sequential sampling",
         "model_version": "",
     }
     live_reviewers.client(ANA).patch(f"/api/projects/{project.project_id}/", spoiled)
-    assert service.keep_project(plan).project_id == project.project_id
+    assert service.keep_project(plan, project).project_id == project.project_id
     there = remote(service, project)
+    assert plan.key.mark in there["description"]
     assert (there["title"], there["maximum_annotations"], there["sampling"], there["model_version"]) == (
         plan.title,
         2,
@@ -109,16 +129,40 @@ def test_a_project_is_brought_back_to_what_it_should_be(service: LabelStudio, li
     assert there["expert_instruction"] == "<p>Choose what they &lt;want&gt;.</p>"
 
 
+def test_the_number_of_a_known_project_may_be_somebody_else_s_and_then_nothing_in_it_is_changed(
+    service: LabelStudio, live_reviewers: LiveReviewers
+) -> None:
+    """As in a Label Studio that was set up anew: the numbers begin with 1 again."""
+    made: Any = live_reviewers.client(ANA).post("/api/projects/", {"title": "Mine, since yesterday"})
+    plan = a_plan()
+    known = Project(plan.key, ProjectId(made["id"]), plan.title, "", LabelConfig(plan.label_config).sha256)
+    with pytest.raises(RemoteGone, match="somebody else") as refused:
+        service.keep_project(plan, known)
+    assert "label_studio.url" in refused.value.remedy
+    there = remote(service, known)
+    assert (there["title"], there["label_config"]) == (made["title"], made["label_config"])
+
+
+def test_a_project_whose_list_label_studio_cannot_show_is_named(label_studio: LiveLabelStudio, project: Project) -> None:
+    session = new_session()
+    session.mount("http://", StumblingTransport())
+    service = LabelStudio(LabelStudioClient(label_studio.url, label_studio.token, NoWaiting(), session=session))
+    with pytest.raises(LabelingUnavailable) as stumbled:
+        list(service.changed_since(project, None))
+    assert project.title in stumbled.value.remedy
+    assert project.url in stumbled.value.remedy
+
+
 def test_two_workspaces_with_pools_of_one_name_keep_apart(label_studio: LiveLabelStudio) -> None:
     plan = a_plan()
-    one = label_studio.gateway(namespace="one").keep_project(plan)
-    other = label_studio.gateway(namespace="other").keep_project(plan)
+    one = label_studio.gateway(namespace="one").keep_project(plan, None)
+    other = label_studio.gateway(namespace="other").keep_project(plan, None)
     assert one.project_id != other.project_id
 
 
 @pytest.mark.parametrize("title", ["Q", "Quick · " + "payments " * 9])
 def test_any_title_is_made_to_fit(service: LabelStudio, title: str) -> None:
-    project = service.keep_project(a_plan(title=title))
+    project = service.keep_project(a_plan(title=title), None)
     assert 3 <= len(project.title) <= 50
     assert remote(service, project)["title"] == project.title
 
@@ -142,7 +186,7 @@ def test_one_task_that_only_the_server_refuses_leaves_the_others_in(
 ) -> None:
     """The label config changed behind our back: the labels that we still believe in are refused by the server alone."""
     plan = a_plan()
-    project = service.keep_project(plan)
+    project = service.keep_project(plan, None)
     narrowed = plan.label_config.replace('<Choice value="cancel" hotkey="3" />', "")
     assert narrowed != plan.label_config
     live_reviewers.client(ANA).patch(f"/api/projects/{project.project_id}/", {"label_config": narrowed})
@@ -221,12 +265,12 @@ def test_a_label_config_that_changed_is_read_anew_before_an_answer_is_doubted(
     label_studio: LiveLabelStudio, live_reviewers: LiveReviewers
 ) -> None:
     puller, pusher, plan = label_studio.gateway(), label_studio.gateway(), a_plan()
-    project = pusher.keep_project(plan)
+    project = pusher.keep_project(plan, None)
     (task,) = pusher.create_tasks(project, [a_task("k")]).created
     live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",)})
     assert states_of(puller, project)[PushKey("k")].annotations[0].problem is None
     widened = a_plan(labels=(*LABELS, "technical"))
-    pusher.keep_project(ProjectPlan(plan.key, plan.title, widened.label_config, plan.instructions, plan.overlap))
+    pusher.keep_project(ProjectPlan(plan.key, plan.title, widened.label_config, plan.instructions, plan.overlap), project)
     live_reviewers.answer(project, task.task_id, BEN, {LABEL: ("technical",)})
     assert [one.problem for one in states_of(puller, project)[PushKey("k")].annotations] == [None, None]
 
@@ -243,7 +287,7 @@ def test_what_the_bridge_s_own_account_answers_is_nobody_s_answer(
 def test_tasks_of_others_in_the_project_are_left_alone(
     service: LabelStudio, project: Project, live_reviewers: LiveReviewers
 ) -> None:
-    foreign = [{"data": {"text": "mine", "why": "", "model_says": "", "criteria": "", "prior": []}}]
+    foreign = [{"data": {"text": "mine", "why": "", "model_says": "", "criteria": ""}}]
     query: dict[str, str | int] = {"return_task_ids": "true"}
     made: Any = live_reviewers.client(ANA).post(f"/api/projects/{project.project_id}/import", foreign, query)
     live_reviewers.answer(project, TaskId(made["task_ids"][0]), ANA, {LABEL: ("billing",)})
@@ -251,10 +295,6 @@ def test_tasks_of_others_in_the_project_are_left_alone(
 
 
 def test_a_server_that_is_not_there_and_a_token_that_is_not_good_are_told_apart(label_studio: LiveLabelStudio) -> None:
-    class NoWaiting(SystemClock):
-        def sleep(self, seconds: float) -> None:
-            pass
-
     away = LabelStudio(LabelStudioClient("http://127.0.0.1:9", label_studio.token, NoWaiting()))
     nobody = Project(ProjectKey("p", "t"), ProjectId(1), "", "", "")
     with pytest.raises(LabelingUnavailable):

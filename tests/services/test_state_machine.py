@@ -179,7 +179,8 @@ class ReviewsInAnyOrder(RuleBasedStateMachine):
     def _cycle(self) -> bool:
         """Whether every step went through."""
         bridge = self.bench.bridge
-        return all([self._unless_away(step) for step in (bridge.push, bridge.pull, bridge.resolve, bridge.push)])
+        went = [self._unless_away(step) for step in (bridge.push, bridge.pull, bridge.resolve, bridge.push)]
+        return all(went)
 
     def _ingest(self, sure: list[float]) -> None:
         self.bench.ingest(*(row(f"t-{self.items + number}", confidence) for number, confidence in enumerate(sure)))

@@ -32,14 +32,14 @@ def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: Tas
     """The page of `item`. `earlier` are the answers of the rounds before; only an adjudicator sees them."""
     adjudicated = item.route.tier == ADJUDICATION
     blind = item.route.blind
+    prefilled = {} if blind or adjudicated else kind.prefill(item.prediction.output)
     fields: dict[str, JSON] = {
         kind.input_field: item.prediction.input[kind.input_field],
         "why": _why(item, adjudicated=adjudicated),
-        "model_says": _BLIND if blind else _model_says(item, kind),
+        "model_says": _BLIND if blind else _model_says(item, kind, filled_in=bool(prefilled)),
         "criteria": criteria,
         "answers": _answers(earlier, kind) if adjudicated else [],
     }
-    prefilled = {} if blind or adjudicated else kind.prefill(item.prediction.output)
     return TaskContent(push_key, fields, prefilled, item.route.priority, () if blind else _candidates(item))
 
 
@@ -51,8 +51,10 @@ def _why(item: Item, *, adjudicated: bool) -> str:
     return f"{reason} ({' · '.join(known)})" if known else reason
 
 
-def _model_says(item: Item, kind: TaskType) -> str:
-    return f"The model says {kind.text(item.prediction.output)}, {_percent(item.prediction.confidence)} sure"
+def _model_says(item: Item, kind: TaskType, *, filled_in: bool) -> str:
+    """The line above it often tells how sure the model is; this one tells what the page begins with."""
+    answer = f"{kind.text(item.prediction.output)}, {_percent(item.prediction.confidence)} sure"
+    return f"Filled in below is the model's answer: {answer}" if filled_in else f"The model's answer: {answer}"
 
 
 def _answers(earlier: Sequence[Annotation], kind: TaskType) -> list[JSON]:

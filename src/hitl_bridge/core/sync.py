@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import (
@@ -35,26 +35,40 @@ def push_key(key: bytes, item: Item, seat: int = SHARED_SEAT) -> PushKey:
     return PushKey(draws.digest(key, "push", *parts)[:32])
 
 
-def plan_tasks(key: bytes, items: Sequence[Item], live: Mapping[ProjectKey, int]) -> list[tuple[Item, ReviewTask]]:
-    """The task that each queued item is due, in the first part of its project that has room.
+def plan_tasks(
+    key: bytes, items: Sequence[Item], live: Mapping[ProjectKey, int], known: Collection[ProjectKey] = ()
+) -> list[tuple[Item, ReviewTask]]:
+    """The task that each queued item is due, in the newest part of its project, or the next one if that is full.
 
     Args:
         live: tasks that are already there, by project.
+        known: the projects that there are. Of a pool and tier only the newest part gets tasks: those before it are full, or
+            gone from the labeling service and replaced.
     """
-    filling = dict(live)
+    filling, newest = dict(live), newest_parts(known)
     planned = []
     for item in items:
-        place = _with_room(ProjectKey(item.route.pool, item.route.tier), filling)
+        first = ProjectKey(item.route.pool, item.route.tier)
+        place = _with_room(newest.get((first.pool, first.tier), first), filling)
         filling[place] = filling.get(place, 0) + 1
         task = ReviewTask(push_key(key, item), item.item_id, item.revision, item.round, SHARED_SEAT, place)
         planned.append((item, task))
     return planned
 
 
+def newest_parts(known: Collection[ProjectKey]) -> dict[tuple[str, str], ProjectKey]:
+    """The last part of each project, by pool and tier."""
+    return {(key.pool, key.tier): key for key in sorted(known, key=lambda key: key.part)}
+
+
+def next_part(key: ProjectKey) -> ProjectKey:
+    return replace(key, part=key.part + 1)
+
+
 def _with_room(first: ProjectKey, filling: Mapping[ProjectKey, int]) -> ProjectKey:
     place = first
     while filling.get(place, 0) >= ROLL_OVER:
-        place = ProjectKey(place.pool, place.tier, place.part + 1)
+        place = next_part(place)
     return place
 
 
@@ -131,12 +145,19 @@ def _revision(
     )
 
 
+def is_foreign(author: str, editor: str) -> bool:
+    """Whether somebody other than its author made this revision of an annotation. Such a one is put in quarantine, and what
+    the author said last stays in force: nobody takes back another's answer by touching it."""
+    return bool(author and editor and author != editor)
+
+
 def _meaning(seen: RemoteAnnotation, kind: TaskType, labels: Sequence[str]) -> tuple[AnnotationState, Answer | None, str]:
-    if seen.was_cancelled:  # the result of a skip can be full: it means nothing
+    foreign = is_foreign(seen.completed_by, seen.updated_by)
+    if seen.was_cancelled and not foreign:  # the result of a skip can be full: it means nothing
         return AnnotationState.SKIP, None, ""
     if seen.problem:
         return AnnotationState.QUARANTINED, None, seen.problem
-    if seen.updated_by and seen.completed_by and seen.updated_by != seen.completed_by:
+    if foreign:
         return AnnotationState.QUARANTINED, None, "edited by somebody other than its author"
     try:
         return AnnotationState.ANSWER, _answer(seen.controls, kind, labels), ""

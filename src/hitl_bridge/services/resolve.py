@@ -15,12 +15,14 @@ from hitl_bridge.ports import Clock, OpenReview, Settlement, StateStore
 @dataclass(frozen=True, slots=True)
 class ResolveResult:
     """New or changed `decisions`; items `disputed` by their reviewers or `escalated` by rule, both sent to an adjudicator;
-    items whose answers are still `incomplete`."""
+    items whose answers are still `incomplete`. Of these, `asked_again` got all the answers that Label Studio asks for, which
+    do not count (one person's second, one from outside the pool, one in quarantine): they go into a next round."""
 
     decisions: int = 0
     disputed: int = 0
     escalated: int = 0
     incomplete: int = 0
+    asked_again: int = 0
 
 
 def resolve(store: StateStore, policy: ReviewPolicy, clock: Clock, *, dry_run: bool = False) -> ResolveResult:
@@ -49,7 +51,8 @@ def _settlement(review: OpenReview, settled: Settled) -> Settlement:
 def _counted(settled: Sequence[Settled]) -> ResolveResult:
     counts = Counter(_kind(each) for each in settled)
     made = sum(each.decision is not None and each.decision.op is not Op.REMOVE for each in settled)
-    return ResolveResult(made, counts["disputed"], counts["escalated"], counts["incomplete"])
+    asked_again = sum(each.asked_again for each in settled)
+    return ResolveResult(made, counts["disputed"], counts["escalated"], counts["incomplete"], asked_again)
 
 
 def _kind(settled: Settled) -> str:

@@ -41,7 +41,7 @@ MOST_URL: Final = 2_000
 WIDEST_PAGE: Final = 12_800
 MOST_SPLITS: Final = 200
 OVERLAP: Final = timedelta(minutes=5)
-_CHANGED: Final = {"include": payloads.STATE_ROW, "fields": "all", "page": 1}
+_CHANGED: Final[Mapping[str, str | int]] = {"include": payloads.STATE_ROW, "fields": "all", "page": 1}
 VALIDATION_FLAG: Final = "fflag_feat_utc_210_prediction_validation_15082025"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from hitl_bridge.adapters.sql import statements, store_commit, store_ingest, store_pull, store_push, store_resolve
+from hitl_bridge.adapters.sql import statements, store_commit, store_gone, store_ingest, store_pull, store_push, store_resolve
 from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading, writing
 from hitl_bridge.adapters.sql.insights import SqlInsights
 from hitl_bridge.adapters.sql.migrate import bring_up_to_date
@@ -115,6 +115,10 @@ class SqlStore:
         with writing(self.engine) as connection:
             store_push.refuse(connection, refusals, at)
 
+    def close_gone(self, keys: Sequence[PushKey], reason: str, at: datetime) -> int:
+        with writing(self.engine) as connection:
+            return store_gone.close_gone(connection, keys, reason, at)
+
     # pull
 
     def cursor(self, project_id: ProjectId) -> str | None:
@@ -128,6 +132,10 @@ class SqlStore:
     def annotations_of(self, keys: Sequence[PushKey]) -> list[Annotation]:
         with reading(self.engine) as connection:
             return store_pull.annotations_of(connection, keys)
+
+    def standing_annotations(self, keys: Sequence[PushKey]) -> list[Annotation]:
+        with reading(self.engine) as connection:
+            return store_pull.standing_annotations(connection, keys)
 
     def record_pull(self, project_id: ProjectId, revisions: Sequence[Annotation], cursor: str | None, at: datetime) -> int:
         with writing(self.engine) as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from hitl_bridge.adapters.sql.rows import annotation_of, annotation_row, moment_
 from hitl_bridge.adapters.sql.statements import chunks, insert_new_returning, insert_or_update, one_of, update_each
 from hitl_bridge.adapters.sql.tables import annotation_revisions, cursors, items, review_tasks
 from hitl_bridge.core.model import Annotation, AnnotationState, ItemState, ProjectId, PushKey, ReviewTask
+from hitl_bridge.core.sync import is_foreign
 
 _WITHOUT_REVIEW = (ItemState.AUTO_APPROVED, ItemState.WITHDRAWN)
 
@@ -31,10 +32,18 @@ def tasks_by_key(connection: Connection, keys: Sequence[PushKey]) -> Mapping[Pus
 
 
 def annotations_of(connection: Connection, keys: Sequence[PushKey]) -> list[Annotation]:
+    return latest_revisions(_revisions_on(connection, keys))
+
+
+def standing_annotations(connection: Connection, keys: Sequence[PushKey]) -> list[Annotation]:
+    return revisions_in_force(_revisions_on(connection, keys))
+
+
+def _revisions_on(connection: Connection, keys: Sequence[PushKey]) -> list[RowMapping]:
     found: list[RowMapping] = []
     for some in chunks(keys):
         found += connection.execute(sa.select(annotation_revisions).where(annotation_revisions.c.push_key.in_(some))).mappings()
-    return latest_revisions(found)
+    return found
 
 
 def latest_revisions(rows: Iterable[RowMapping]) -> list[Annotation]:
@@ -43,17 +52,32 @@ def latest_revisions(rows: Iterable[RowMapping]) -> list[Annotation]:
     Newest by the labeling service's time, not by arrival: a pull that was held up may bring an old revision after a new
     one. But a deletion counts whenever it arrives: its time is that of the task, which not every edit moves.
     """
-    newest: dict[tuple[int, int, int, str], RowMapping] = {}
+    return _last_of_each(rows, lambda row: (True, _age(row)))
+
+
+def revisions_in_force(rows: Iterable[RowMapping]) -> list[Annotation]:
+    """Like `latest_revisions`, without those deleted; and what somebody else made of an annotation takes nothing from what
+    its author said last."""
+    last = _last_of_each(rows, lambda row: (not _is_foreign_edit(row), _age(row)))
+    return [each for each in last if each.state != AnnotationState.TOMBSTONE]
+
+
+def _last_of_each(rows: Iterable[RowMapping], rank: Callable[[RowMapping], tuple[bool, str]]) -> list[Annotation]:
+    last: dict[tuple[int, int, int, str], RowMapping] = {}
     for row in sorted(rows, key=lambda row: int(row["id"])):
         identity = (row["project_id"], row["task_id"], row["annotation_id"], row["created_at"])
-        before = newest.get(identity)
-        if before is None or row["state"] == AnnotationState.TOMBSTONE or _is_as_new(row, before):
-            newest[identity] = row
-    return [annotation_of(row) for row in newest.values()]
+        before = last.get(identity)
+        if before is None or row["state"] == AnnotationState.TOMBSTONE or rank(row) >= rank(before):
+            last[identity] = row
+    return [annotation_of(row) for row in last.values()]
 
 
-def _is_as_new(row: RowMapping, before: RowMapping) -> bool:
-    return moment_sort_key(row["updated_at"]) >= moment_sort_key(before["updated_at"])
+def _age(row: RowMapping) -> str:
+    return moment_sort_key(row["updated_at"])
+
+
+def _is_foreign_edit(row: RowMapping) -> bool:
+    return row["state"] == AnnotationState.QUARANTINED and is_foreign(row["reviewer"], row["updated_by"])
 
 
 def record_pull(

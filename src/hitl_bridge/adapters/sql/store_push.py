@@ -13,6 +13,7 @@ from hitl_bridge.adapters.sql.statements import chunks, insert_new, insert_or_up
 from hitl_bridge.adapters.sql.tables import items, projects, review_tasks
 from hitl_bridge.core.lifecycle import may_move
 from hitl_bridge.core.model import ItemState, Project, ProjectId, ProjectKey, PushKey, ReviewTask, TaskState
+from hitl_bridge.errors import RefusedForSafety
 from hitl_bridge.ports import Event, Refusal, RemoteTask
 
 _PROMISED = (TaskState.INTENDED, TaskState.UNKNOWN)
@@ -25,7 +26,30 @@ def all_projects(connection: Connection) -> list[Project]:
 
 
 def record_project(connection: Connection, project: Project) -> None:
+    key = project.key
+    same_key = (projects.c.pool == key.pool) & (projects.c.tier == key.tier) & (projects.c.part == key.part)
+    concerned = sa.select(projects).where(same_key | (projects.c.project_id == project.project_id))
+    for there in [project_of(row) for row in connection.execute(concerned).mappings()]:
+        _refuse_mix_up(connection, there, project)
     insert_or_update(connection, projects, project_row(project), key=("pool", "tier", "part"))
+
+
+def _refuse_mix_up(connection: Connection, there: Project, project: Project) -> None:
+    """A project is one row for ever: its cursor and the annotations on its tasks go by its id."""
+    if (there.key, there.project_id) == (project.key, project.project_id):
+        return
+    if there.key == project.key and project.key not in _with_sent_tasks(connection):
+        return
+    raise RefusedForSafety(
+        f"Project {project.project_id} can't be {project.key.mark}: that is {there.key.mark}, project {there.project_id}.",
+        remedy="If that project was deleted: hitl-bridge push --replace-gone, which makes a new one beside it.",
+    )
+
+
+def _with_sent_tasks(connection: Connection) -> set[ProjectKey]:
+    key = (review_tasks.c.pool, review_tasks.c.tier, review_tasks.c.part)
+    sent = sa.select(*key).where(review_tasks.c.task_id.is_not(None)).distinct()
+    return {project_key_of(row) for row in connection.execute(sent).mappings()}
 
 
 def intend(connection: Connection, tasks: Sequence[ReviewTask]) -> None:

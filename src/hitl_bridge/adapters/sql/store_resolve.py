@@ -12,13 +12,12 @@ from sqlalchemy import Connection, RowMapping, bindparam
 
 from hitl_bridge.adapters.sql.rows import Row, decision_of, decision_row, decision_text, item_of, route_row, task_of
 from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
-from hitl_bridge.adapters.sql.store_pull import latest_revisions
+from hitl_bridge.adapters.sql.store_pull import revisions_in_force
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
 from hitl_bridge.core.lifecycle import may_move
 from hitl_bridge.core.model import (
     JSON,
     Annotation,
-    AnnotationState,
     Decision,
     DecisionId,
     Item,
@@ -93,7 +92,7 @@ def _open_review(
     item = item_of(row)
     known = sorted((task_of(task) for task in tasks), key=lambda task: (task.round, task.seat))
     present = _keys_of_round(known, item.round)
-    standing = [each for each in latest_revisions(revisions) if each.state != AnnotationState.TOMBSTONE]
+    standing = revisions_in_force(revisions)
     decision = max(settled, key=lambda each: int(each["seq"]), default=None)
     return OpenReview(
         item=item,

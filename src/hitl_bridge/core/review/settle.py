@@ -6,7 +6,7 @@ edited or deleted after the decision changes or withdraws it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from hitl_bridge.core.model import (
     ADJUDICATION,
     Agreement,
     Annotation,
+    AnnotationState,
     Answer,
     Consensus,
     Decision,
@@ -26,6 +27,9 @@ from hitl_bridge.core.model import (
     Route,
 )
 from hitl_bridge.core.review.consensus import ConsensusRule, Same, deciding_answers, judge
+
+ANSWERS_DO_NOT_COUNT = "the answers given do not count; asked again"
+"""Why an item gets a next round in the same tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class SettlePolicy:
 class Settled:
     """The outcome of settling: `agreement`, the item's new state, and a decision or the item as queued for its next round.
 
-    `escalated` marks a next round that is due by rule (an audit that overturned the model), not by dispute.
+    `escalated` marks a next round that is due by rule (an audit that overturned the model), not by dispute; `asked_again`
+    one in the same tier, because the answers of this round do not count and no further one can come.
     """
 
     agreement: Agreement
@@ -51,6 +56,7 @@ class Settled:
     decision: Decision | None = None
     next_round: Item | None = None
     escalated: bool = False
+    asked_again: bool = False
     reason: str = ""
 
 
@@ -68,13 +74,27 @@ def settle(item: Item, annotations: tuple[Annotation, ...], standing: Decision |
     if consensus.agreement is Agreement.AGREED and not _overturns_audit(item, consensus, same):
         return _decided(item, consensus, standing, same, now)
     withdrawal = _withdrawal(standing, now)
+    if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(annotations, policy.needed):
+        following = replace(item, state=ItemState.QUEUED, round=item.round + 1)
+        return Settled(
+            Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, asked_again=True, reason=ANSWERS_DO_NOT_COUNT
+        )
     if consensus.agreement is Agreement.INCOMPLETE or item.route.tier == ADJUDICATION:
         state = ItemState.ANSWERED if answers else ItemState.PUSHED
         return Settled(consensus.agreement, state, withdrawal, reason=consensus.reason)
     escalated = consensus.agreement is Agreement.AGREED
     reason = "an audit disagrees with the model" if escalated else consensus.reason
     next_round = _for_adjudication(item, now + policy.adjudication_sla, escalated=escalated)
-    return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason)
+    return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason=reason)
+
+
+def _seats_are_used_up(annotations: Sequence[Annotation], needed: int) -> bool:
+    """Whether the labeling service has had all the annotations it asks for, so that it shows the task to nobody else.
+
+    It counts what we can't: a second answer of one person, an answer from outside the pool, one in quarantine.
+    """
+    taken = [each for each in annotations if each.state in (AnnotationState.ANSWER, AnnotationState.QUARANTINED)]
+    return len(taken) >= max(1, needed)
 
 
 def _overturns_audit(item: Item, consensus: Consensus, same: Same) -> bool:

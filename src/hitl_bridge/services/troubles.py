@@ -1,0 +1,22 @@
+"""What is wrong with one project, as a value: it is told at the end and does not stop the work on the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hitl_bridge.errors import BridgeError
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A `project` (its title) on which nothing could be done, why, and what to do about it. `exit_code` is that of the
+    error which it would have been: 3 for trying again, 4 where a person has to decide."""
+
+    project: str
+    reason: str
+    remedy: str
+    exit_code: int
+
+
+def trouble(project: str, error: BridgeError) -> Trouble:
+    return Trouble(project, error.message, error.remedy, error.exit_code)
