@@ -92,21 +92,21 @@ class Bridge(AbstractContextManager["Bridge"]):
         with self._alone():
             return ingest(self._ingest_ports, self.policy, source, dry_run=dry_run, progress=progress)
 
-    def push(self, *, dry_run: bool = False, progress: Progress | None = None) -> PushResult:
-        """Creates the tasks that are due."""
+    def push(self, *, dry_run: bool = False, replace_gone: bool = False, progress: Progress | None = None) -> PushResult:
+        """Creates the tasks that are due. With `replace_gone`, projects that were deleted are given up and made anew."""
         from hitl_bridge.services.push import foresee, push
 
         with self._alone():
             if dry_run:
                 return foresee(self.store, self.policy, self.settings.workspace_key)
-            return push(self._push_ports, self.policy, progress=progress)
+            return push(self._push_ports, self.policy, replace_gone=replace_gone, progress=progress)
 
-    def pull(self) -> PullResult:
-        """Brings back what changed."""
+    def pull(self, *, accept_lost: bool = False) -> PullResult:
+        """Brings back what changed. With `accept_lost` it is believed when most tasks of a project are gone."""
         from hitl_bridge.services.pull import pull
 
         with self._alone():
-            return pull(self.store, self.labeling, self.policy, self.clock)
+            return pull(self.store, self.labeling, self.policy, self.clock, accept_lost=accept_lost)
 
     def resolve(self, *, dry_run: bool = False) -> ResolveResult:
         """Settles what changed."""

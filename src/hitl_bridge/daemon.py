@@ -21,8 +21,8 @@ _LONGEST_PAUSE = 300.0
 def run(bridge: Bridge, *, every: float, stop: threading.Event | None = None) -> None:
     """Runs cycles `every` seconds until SIGTERM, SIGINT or `stop`. The cycle in hand is finished first.
 
-    While an outside system is away the pause doubles, up to five minutes. Anything that needs a person ends the loop
-    with its error: going on would only hide it.
+    While an outside system is away the pause doubles, up to five minutes. The trouble of one project is a warning, and the
+    others go on. Anything else that needs a person ends the loop with its error: going on would only hide it.
     """
     log = _logger()
     stop = stop or threading.Event()
@@ -40,12 +40,16 @@ def run(bridge: Bridge, *, every: float, stop: threading.Event | None = None) ->
             if away:
                 log.info("daemon.outside_back", after_tries=away)
             away, pause = 0, every
+            for each in result.troubles:
+                log.warning("daemon.trouble", project=each.project, reason=each.reason, remedy=each.remedy)
             log.info(
                 "daemon.cycle",
                 pushed=result.push.created + result.next_rounds.created,
                 revisions=result.pull.revisions,
                 quarantined=result.pull.quarantined,
+                lost=result.pull.lost,
                 decisions=result.resolve.decisions,
+                asked_again=result.resolve.asked_again,
                 version=result.commit.version,
             )
         stop.wait(pause)

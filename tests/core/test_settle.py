@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl_bridge.core.lifecycle import may_move
-from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemState, Op, Outcome, Purpose
+from hitl_bridge.core.model import ADJUDICATION, Annotation, AnnotationState, ItemState, Op, Outcome, Purpose
 from hitl_bridge.core.review.consensus import ConsensusRule
 from hitl_bridge.core.review.settle import Settled, SettlePolicy, settle
 from hitl_bridge.core.task_types import task_type
@@ -124,3 +124,50 @@ def test_whatever_is_answered_then_changed_every_move_is_legal_and_seqs_rise(bef
         assert second.decision.seq == first.decision.seq + 1
     if second.state is ItemState.QUEUED:
         assert second.next_round is not None
+
+
+def used_up(*states: AnnotationState) -> tuple[Annotation, ...]:
+    """One annotation of each state, all by the same person."""
+    return tuple(an_annotation("ana", annotation_id=place, state=state) for place, state in enumerate(states, start=1))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        used_up(AnnotationState.ANSWER, AnnotationState.ANSWER),
+        used_up(AnnotationState.QUARANTINED, AnnotationState.ANSWER),
+        (an_annotation("mallory"), an_annotation("ana", annotation_id=2)),
+    ],
+)
+def test_answers_that_use_up_the_seats_and_do_not_count_open_the_next_round_in_the_same_tier(
+    given: tuple[Annotation, ...],
+) -> None:
+    item = an_item(tier="comprehensive")
+    settled = settle(item, given, None, replace(TWO, eligible=frozenset({"ana", "ben"})), same, NOW)
+    assert (settled.asked_again, settled.state, settled.decision) == (True, ItemState.QUEUED, None)
+    assert settled.next_round == replace(item, state=ItemState.QUEUED, round=2)
+    assert settled.reason == "the answers given do not count; asked again"
+    again = settle(settled.next_round, (), None, TWO, same, NOW)  # nobody has answered the new round
+    assert (again.asked_again, again.next_round) == (False, None)
+
+
+@pytest.mark.parametrize("state", [AnnotationState.SKIP, AnnotationState.TOMBSTONE])
+def test_a_skip_and_a_deleted_answer_leave_their_seat_free(state: AnnotationState) -> None:
+    settled = settle(an_item(), used_up(AnnotationState.ANSWER, state), None, TWO, same, NOW)
+    assert (settled.asked_again, settled.state) == (False, ItemState.ANSWERED)
+
+
+def test_an_adjudication_that_does_not_count_is_asked_again_as_an_adjudication() -> None:
+    item = an_item()
+    item = replace(item, round=2, route=replace(item.route, tier=ADJUDICATION))
+    settled = settle(item, (an_annotation("ana"),), None, replace(ONE, eligible=frozenset({"dee"})), same, NOW)
+    assert settled.next_round is not None
+    assert (settled.next_round.round, settled.next_round.route) == (3, item.route)
+
+
+def test_an_author_who_makes_their_decided_answer_unfit_is_asked_again_and_the_decision_is_taken_back() -> None:
+    decided = settle(an_item(), (an_annotation(),), None, ONE, same, NOW).decision
+    unfit = used_up(AnnotationState.QUARANTINED)
+    settled = settle(an_item(state=ItemState.COMMITTED), unfit, decided, ONE, same, NOW)
+    assert settled.decision is not None
+    assert (settled.decision.op, settled.asked_again) == (Op.REMOVE, True)

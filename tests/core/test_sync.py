@@ -92,6 +92,11 @@ def test_an_answer_edited_by_somebody_else_is_put_aside() -> None:
     assert revision.state is AnnotationState.QUARANTINED
 
 
+def test_a_skip_made_of_another_s_answer_is_put_aside_too() -> None:
+    (revision,) = revisions(a_task(shown(was_cancelled=True, updated_by="zoe@example.com")))
+    assert (revision.state, revision.reason) == (AnnotationState.QUARANTINED, "edited by somebody other than its author")
+
+
 def test_none_of_these_rejects_the_item() -> None:
     (revision,) = revisions(a_task(shown(label=NONE_OF_THESE)))
     assert revision.answer is not None
@@ -109,6 +114,12 @@ def test_a_full_project_is_continued_in_its_next_part() -> None:
     live = {ProjectKey("payments", "quick"): ROLL_OVER - 1}
     planned = plan_tasks(KEY, [an_item("a"), an_item("b")], live)
     assert [task.project_key.part for _, task in planned] == [1, 2]
+
+
+def test_a_part_that_was_replaced_gets_no_more_tasks_although_it_has_room() -> None:
+    known = [ProjectKey("payments", "quick", 2), ProjectKey("payments", "quick"), ProjectKey("payments", "strict", 7)]
+    planned = plan_tasks(KEY, [an_item("a")], {ProjectKey("payments", "quick", 2): 1}, known)
+    assert [task.project_key for _, task in planned] == [ProjectKey("payments", "quick", 2)]
 
 
 @given(st.lists(st.text(min_size=1, max_size=20), unique=True, max_size=20))

@@ -273,7 +273,7 @@ def test_a_blind_task_shows_no_suggestion(ana: Reviewer, inbox: CommandLine) -> 
     assert ana.chosen.count() == 0
     shown = ana.page.locator(".hb").inner_text()
     assert "99" not in shown
-    assert "model's answer" not in shown
+    assert "Filled in below" not in shown
     ana.keeps_picture("blind")
 
 

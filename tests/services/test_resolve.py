@@ -59,6 +59,7 @@ def test_an_answer_of_someone_outside_the_pool_does_not_decide(bench: Bench) -> 
     bench.answer("t-1", STRANGER, "cancel")
     bench.bridge.pull()
     assert bench.bridge.resolve().decisions == 0
+    bench.bridge.push()  # that answer took the task's only place: the item is asked again
     bench.answer("t-1", ANA, "billing")
     bench.brought_back()
     assert bench.decision("t-1").output == {"label": "billing"}

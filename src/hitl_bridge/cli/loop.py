@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hitl_bridge.cli.options import DryRun, Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json, progress
+
+if TYPE_CHECKING:
+    from hitl_bridge.services.troubles import Trouble
 
 _WITH_PROBLEMS = 1
 _SHOWN_PROBLEMS = 20
@@ -52,10 +57,17 @@ def ingest(
         raise typer.Exit(_WITH_PROBLEMS)
 
 
-def push(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
+def push(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    replace_gone: Annotated[
+        bool, typer.Option("--replace-gone", help="Give up projects that were deleted; ask what was open there in a new one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Create a pre-annotated task in Label Studio for every queued item."""
     with open_workspace(context) as bridge, progress("Pushing tasks", hidden=as_json or dry_run) as advance:
-        result = bridge.push(dry_run=dry_run, progress=advance)
+        result = bridge.push(dry_run=dry_run, replace_gone=replace_gone, progress=advance)
     if as_json:
         print_json(result)
     else:
@@ -67,17 +79,23 @@ def push(context: typer.Context, dry_run: DryRun = False, as_json: Json = False)
                 "already there": result.already_there,
                 "rejected": result.rejected,
                 "pending (outcome unclear, looked up next time)": result.pending,
+                **({"projects replaced": result.replaced} if replace_gone else {}),
                 **{f"  {name}": count for name, count in result.projects.items()},
             },
         )
-    if result.rejected:
-        raise typer.Exit(_WITH_PROBLEMS)
+    _leave(result.troubles, problems=result.rejected)
 
 
-def pull(context: typer.Context, as_json: Json = False) -> None:
+def pull(
+    context: typer.Context,
+    accept_lost: Annotated[
+        bool, typer.Option("--accept-lost", help="Believe it when most tasks of a project are gone, and ask again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Bring back the answers that changed since the last time."""
     with open_workspace(context) as bridge:
-        result = bridge.pull()
+        result = bridge.pull(accept_lost=accept_lost)
     if as_json:
         print_json(result)
     else:
@@ -87,11 +105,11 @@ def pull(context: typer.Context, as_json: Json = False) -> None:
                 "new revisions": result.revisions,
                 "deleted answers": result.tombstones,
                 "in quarantine": result.quarantined,
+                "deleted tasks": result.lost,
                 "requests": result.requests,
             },
         )
-    if result.quarantined:
-        raise typer.Exit(_WITH_PROBLEMS)
+    _leave(result.troubles, problems=result.quarantined)
 
 
 def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -108,6 +126,7 @@ def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fal
             "disputed (to an adjudicator)": result.disputed,
             "escalated (to an adjudicator)": result.escalated,
             "incomplete": result.incomplete,
+            "of these asked again (the answers do not count)": result.asked_again,
         },
     )
 
@@ -138,20 +157,33 @@ def sync(context: typer.Context, as_json: Json = False) -> None:
     """One cycle: push, pull, resolve, push next rounds, commit."""
     with open_workspace(context) as bridge:
         result = bridge.sync()
+    quarantined, rejected = result.pull.quarantined, result.push.rejected + result.next_rounds.rejected
     if as_json:
         print_json(result)
-        return
-    facts(
-        "One cycle",
-        {
-            "pushed": f"{result.push.created} new, {result.push.already_there} already there",
-            "pulled": f"{result.pull.revisions} revisions, {result.pull.tombstones} deletions",
-            "resolved": f"{result.resolve.decisions} decisions, {result.resolve.disputed} disputed, "
-            f"{result.resolve.escalated} escalated, {result.resolve.incomplete} incomplete",
-            "next rounds": result.next_rounds.created,
-            "committed": result.commit.tag or "nothing new",
-        },
-    )
+    else:
+        facts(
+            "One cycle",
+            {
+                "pushed": f"{result.push.created} new, {result.push.already_there} already there, {rejected} rejected",
+                "pulled": f"{result.pull.revisions} revisions, {result.pull.tombstones} deletions, "
+                f"{quarantined} in quarantine, {result.pull.lost} deleted tasks",
+                "resolved": f"{result.resolve.decisions} decisions, {result.resolve.disputed} disputed, "
+                f"{result.resolve.escalated} escalated, {result.resolve.incomplete} incomplete, "
+                f"{result.resolve.asked_again} of these asked again",
+                "next rounds": result.next_rounds.created,
+                "committed": result.commit.tag or "nothing new",
+            },
+        )
+    _leave(result.troubles, problems=quarantined + rejected)
+
+
+def _leave(troubles: Sequence[Trouble], *, problems: int) -> None:
+    """Tells each trouble with its remedy, and exits with the worst code: 4 over 3 over 1 for mere problems."""
+    for each in troubles:
+        sys.stderr.write(f"{each.project}: {each.reason}\n" + (f"→ {each.remedy}\n" if each.remedy else ""))
+    worst = max((each.exit_code for each in troubles), default=0)
+    if worst or problems:
+        raise typer.Exit(max(worst, _WITH_PROBLEMS))
 
 
 def daemon(

@@ -48,7 +48,7 @@ def _why(item: Item, *, adjudicated: bool) -> str:
     reason = item.route.reason if adjudicated else item.triage.reason
     facts = (("scenario", item.prediction.scenario), *sorted(item.prediction.attributes.items()))
     known = [f"{name} {value}" for name, value in facts if value is not None]
-    return f"{reason} ({' · '.join(known)})" if known else reason
+    return f"{reason.rstrip('.')} ({' · '.join(known)})" if known else reason
 
 
 def _model_says(item: Item, kind: TaskType, *, filled_in: bool) -> str:

@@ -8,6 +8,7 @@ from hitl_bridge.services.commit import CommitResult
 from hitl_bridge.services.pull import PullResult
 from hitl_bridge.services.push import PushResult
 from hitl_bridge.services.resolve import ResolveResult
+from hitl_bridge.services.troubles import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class CycleResult:
     resolve: ResolveResult
     next_rounds: PushResult
     commit: CommitResult
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """Of all steps, each once."""
+        return tuple(dict.fromkeys((*self.push.troubles, *self.pull.troubles, *self.next_rounds.troubles)))
 
     @property
     def did_something(self) -> bool:
