@@ -50,7 +50,7 @@ def test_an_adjudicator_sees_all_answers_without_names() -> None:
         {"Reviewer": "Reviewer A", "Answer": "refund", "Rationale": "a debit"},
         {"Reviewer": "Reviewer B", "Answer": "None of these", "Rationale": "–"},
     ]
-    assert content.fields["why"] == "Reviewers disagree. (scenario payments)"
+    assert content.fields["why"] == "Reviewers disagree (scenario payments)"
     assert content.fields["model_says"] == "The model's answer: refund, 51 % sure"
     assert content.prefill == {}
 
