@@ -15,7 +15,7 @@ CARRIED = (
     "adapters/label_studio/label-studio.lock",
     "demo/support-inbox.yaml",
     "demo/digits.yaml",
-    "demo/inbox/payments.jsonl",
+    "demo/messages/payments.jsonl",
     "py.typed",
 )
 

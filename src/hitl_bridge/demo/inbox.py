@@ -99,7 +99,7 @@ def _mixed(message: Message) -> str:
 
 def _messages() -> Iterator[Message]:
     for topic in FIELDS:
-        lines = (files("hitl_bridge.demo") / "inbox" / f"{topic}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (files("hitl_bridge.demo") / "messages" / f"{topic}.jsonl").read_text(encoding="utf-8").splitlines()
         for number, line in enumerate(lines, start=1):
             yield _message(f"{topic}-{number:03}", topic, json.loads(line))
 
