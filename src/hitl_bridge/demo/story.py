@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -136,7 +137,8 @@ class Story:
             self.say(f"signed off by {APPROVER}")
 
     def _day(self, bridge: Bridge, day: Day, people: dict[str, SimulatedReviewer], labeling: DemoLabeling) -> None:
-        self.out.rule(Text(f"{day.title}: {day.story}"), align="left")
+        self.out.rule(Text(day.title), align="left")
+        self.out.print(day.story, markup=False)
         slug = day.title.lower().replace(" ", "-")
         with self._step("The model predicts; the bridge triages"):
             inputs, predictions = self.root / f".hitl/{slug}-inputs.jsonl", self.root / f".hitl/{slug}-predictions.jsonl"
@@ -236,8 +238,8 @@ class Story:
         self.out.rule(Text(f"Done in {minutes:.1f} minutes. Now look around:"), align="left")
         self.say(f"Label Studio   {labeling.url}  (log in as {labeling.login()})")
         self.say(f"the workspace  {self.root}  (git log, dvc metrics show, dvc plots show)")
-        self.say(f"a status       hitl-bridge -C {_short(self.root)} status")
-        self.say(f"to stop it     hitl-bridge -C {_short(self.root)} label-studio stop")
+        self.say(f"a status       {_program()} -C {_short(self.root)} status")
+        self.say(f"to stop it     {_program()} -C {_short(self.root)} label-studio stop")
         self.say("Written for the demo; evidence is in docs/benchmarks.md.")
 
     def _models(self) -> None:
@@ -329,6 +331,13 @@ def _accuracy(model: object, part: str) -> str:
     figures = model.get(part) if isinstance(model, Mapping) else None
     accuracy = figures.get("accuracy") if isinstance(figures, Mapping) else None
     return f"{accuracy:.3f}" if isinstance(accuracy, float) else "–"
+
+
+def _program() -> str:
+    """This program as one would type it: by its name where that finds it, else by its path."""
+    called = Path(sys.argv[0]).absolute()
+    found = shutil.which("hitl-bridge")
+    return "hitl-bridge" if found and Path(found).samefile(called) else _short(called)
 
 
 def _short(path: Path) -> str:
