@@ -198,8 +198,9 @@ class Story:
         return self.subject.meanings[str(shown[self.subject.shown_field])]
 
     def _your_turn(self, bridge: Bridge, labeling: DemoLabeling) -> None:
-        """Leaves a dozen tasks of the first quick project to the person at the keyboard, and waits."""
-        project = next(each for each in bridge.store.projects() if each.key.tier == "quick")
+        """Leaves a dozen tasks of a quick project to the person at the keyboard, and waits."""
+        yours = {name for name, pool in bridge.policy.pools.items() if YOU in pool.reviewers}
+        project = next(each for each in bridge.store.projects() if each.key.tier == "quick" and each.key.pool in yours)
         you = SimulatedReviewer(YOU, self._client(labeling, YOU), {})
         password = labeling.reviewer_password(YOU)
         self.out.print("\nYour turn:", style="bold")
