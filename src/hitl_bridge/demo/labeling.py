@@ -20,6 +20,8 @@ class DemoLabeling(Protocol):
     """Where the demo's reviewers work."""
 
     url: str
+    is_ours: bool
+    """Whether the demo started it, and it can be stopped with the workspace's own command."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -43,6 +45,8 @@ def _free_port() -> int:
 
 
 class EmbeddedLabeling:
+    is_ours = True
+
     def __init__(self, root: Path, port: int, say: Callable[[str], None]) -> None:
         self._home = root / ".hitl" / "label-studio"
         self._server = LocalServer(self._home, cache=cache_dir(), port=port, progress=say)
@@ -67,6 +71,8 @@ class EmbeddedLabeling:
 
 class OwnLabeling:
     """A Label Studio that is there already. Its token comes from HITL_LABEL_STUDIO_TOKEN."""
+
+    is_ours = False
 
     def __init__(self, root: Path, url: str) -> None:
         self._root = root

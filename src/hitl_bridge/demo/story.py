@@ -240,7 +240,8 @@ class Story:
         self.say(f"Label Studio   {labeling.url}  (log in as {labeling.login()})")
         self.say(f"the workspace  {self.root}  (git log, dvc metrics show, dvc plots show)")
         self.say(f"a status       {_program()} -C {_short(self.root)} status")
-        self.say(f"to stop it     {_program()} -C {_short(self.root)} label-studio stop")
+        if labeling.is_ours:
+            self.say(f"to stop it     {_program()} -C {_short(self.root)} label-studio stop")
         self.say("Written for the demo; evidence is in docs/benchmarks.md.")
 
     def _models(self) -> None:
