@@ -382,10 +382,6 @@ class Champions(Protocol):
         commits; returns the commit."""
 
 
-class Notifier(Protocol):
-    def tell(self, subject: str, body: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class WorkspacePaths:
     """Where things lie in a workspace."""
