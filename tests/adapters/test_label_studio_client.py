@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from responses.matchers import header_matcher
 
+from hitl_bridge.adapters.label_studio.circuit import CLOSED, FIRST_PAUSE, MOST_FAILURES
+from hitl_bridge.adapters.label_studio.circuit import LONGEST_PAUSE as LONGEST_CIRCUIT_PAUSE
 from hitl_bridge.adapters.label_studio.client import (
     GET_ATTEMPTS,
     LONGEST_PAUSE,
+    CircuitOpen,
     LabelStudioClient,
     NotFound,
     OutcomeUnclear,
@@ -108,6 +111,7 @@ class TestTokens:
         server.post(f"{URL}/api/token/refresh/", json={"access": NEXT_ACCESS})
         assert client.get("/api/x") == {"ok": 1}
 
+    @pytest.mark.catalogue("B12")
     def test_a_second_401_is_a_refusal(self, server: responses.RequestsMock, client: LabelStudioClient) -> None:
         server.get(f"{URL}/api/x", status=401, json={"detail": "no"})
         with pytest.raises(AccessRefused):
@@ -153,6 +157,7 @@ class TestTokens:
 
 
 class TestReading:
+    @pytest.mark.catalogue("A3")
     @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
     def test_a_get_is_repeated_a_few_times_and_then_given_up(
         self, server: responses.RequestsMock, client: LabelStudioClient, clock: StillClock, status: int
@@ -171,6 +176,7 @@ class TestReading:
         assert client.get("/api/x") == [1]
         assert client.requests_made == 4
 
+    @pytest.mark.catalogue("A3")
     def test_retry_after_is_honoured(self, server: responses.RequestsMock, client: LabelStudioClient, clock: StillClock) -> None:
         server.get(f"{URL}/api/x", status=429, headers={"Retry-After": "12"})
         server.get(f"{URL}/api/x", json={})
@@ -203,6 +209,7 @@ class TestReading:
         with pytest.raises(LabelingUnavailable):
             client.get("/api/x")
 
+    @pytest.mark.catalogue("A9")
     def test_an_absurdly_large_answer_is_not_read(self, server: responses.RequestsMock, clock: StillClock) -> None:
         server.get(f"{URL}/api/x", json=["x" * 5000])
         server.post(f"{URL}/api/x", json=["x" * 5000])
@@ -211,6 +218,149 @@ class TestReading:
             careful.get("/api/x")
         with pytest.raises(OutcomeUnclear):
             careful.post("/api/x", {})
+
+
+REAL_ERRORS = [
+    (400, {"id": "0f6c", "status_code": 400, "detail": "Validation error", "validation_errors": {"title": ["Too long."]}}),
+    (401, {"detail": "Invalid token."}),
+    (403, {"id": "0f6c", "status_code": 403, "detail": "You do not have permission to perform this action."}),
+    (404, {"id": "0f6c", "status_code": 404, "detail": "Not found."}),
+    (409, {"id": "0f6c", "status_code": 409, "detail": "The annotation is there already."}),
+    (500, {"id": "0f6c", "status_code": 500, "detail": "database is locked", "exc_info": "Traceback: CANARY"}),
+]
+"""Error bodies of Label Studio 1.23.2: JSON with an `id` of their own, which is no project's and no task's."""
+
+
+@pytest.mark.catalogue("A4")
+class TestErrorBodies:
+    @pytest.mark.parametrize(("status", "body"), REAL_ERRORS)
+    @pytest.mark.parametrize("method", ["get", "post", "patch", "delete"])
+    def test_the_id_of_an_error_is_never_taken_for_an_answer(
+        self, server: responses.RequestsMock, client: LabelStudioClient, method: str, status: int, body: dict[str, object]
+    ) -> None:
+        getattr(server, method)(f"{URL}/api/projects/", status=status, json=body)
+        call = getattr(client, method)
+        with pytest.raises(BridgeError) as told:
+            call("/api/projects/") if method in ("get", "delete") else call("/api/projects/", {})
+        assert "CANARY" not in str(told.value)
+
+    @pytest.mark.parametrize("status", [200, 201, 400, 404, 500])
+    def test_a_page_where_json_is_due_is_never_believed_whatever_its_status(
+        self, server: responses.RequestsMock, client: LabelStudioClient, status: int
+    ) -> None:
+        server.post(f"{URL}/api/projects/", status=status, body=HTML, content_type="text/html")
+        with pytest.raises(BridgeError) as told:
+            client.post("/api/projects/", {})
+        assert len(str(told.value)) < 300
+
+    @pytest.mark.parametrize("method", ["post", "patch", "delete"])
+    def test_a_write_that_is_redirected_to_another_host_takes_neither_token_nor_text_there(
+        self, server: responses.RequestsMock, client: LabelStudioClient, method: str
+    ) -> None:
+        getattr(server, method)(f"{URL}/api/x", status=307, headers={"Location": "https://canary.example.org/"})
+        canary = getattr(server, method)("https://canary.example.org/", json={})
+        with pytest.raises(OutcomeUnclear):
+            client.delete("/api/x") if method == "delete" else getattr(client, method)("/api/x", {"text": "private"})
+        assert canary.call_count == 0
+
+    @pytest.mark.catalogue("A1")
+    def test_an_answer_that_is_cut_anywhere_is_never_believed(self, clock: StillClock) -> None:
+        whole = b'{"task_count": 2, "prediction_count": 2, "task_ids": [17, 18]}'
+        for length in range(len(whole)):
+            with responses.RequestsMock(assert_all_requests_are_fired=False) as server:
+                server.post(f"{URL}/api/token/refresh/", json={"access": ACCESS})
+                server.post(f"{URL}/api/x", status=201, body=whole[:length], content_type="application/json")
+                with pytest.raises(OutcomeUnclear):
+                    LabelStudioClient(URL, PAT, clock).post("/api/x", [])
+
+
+@pytest.mark.catalogue("A3")
+class TestCircuit:
+    def failing(self, server: responses.RequestsMock, client: LabelStudioClient) -> None:
+        """Fails until the circuit opens."""
+        server.post(f"{URL}/api/down", status=503)
+        for _ in range(MOST_FAILURES):
+            with pytest.raises(OutcomeUnclear):
+                client.post("/api/down", {})
+
+    def test_after_repeated_failure_nothing_is_sent_for_a_while(
+        self, server: responses.RequestsMock, client: LabelStudioClient, clock: StillClock
+    ) -> None:
+        server.get(f"{URL}/api/x", json={})
+        self.failing(server, client)
+        before = client.requests_made
+        for call in (client.get, client.delete):
+            with pytest.raises(CircuitOpen) as refused:
+                call("/api/x")
+            assert not isinstance(refused.value, OutcomeUnclear)  # it was not sent: there is nothing unclear about it
+        assert (client.requests_made, clock.slept) == (before, [])
+        clock.sleep(FIRST_PAUSE)
+        assert client.get("/api/x") == {}
+        assert client.get("/api/x") == {}
+
+    def test_one_failure_after_the_pause_opens_it_again_for_longer(
+        self, server: responses.RequestsMock, client: LabelStudioClient, clock: StillClock
+    ) -> None:
+        self.failing(server, client)
+        clock.sleep(FIRST_PAUSE)
+        with pytest.raises(OutcomeUnclear):
+            client.post("/api/down", {})
+        clock.sleep(FIRST_PAUSE - 0.1)
+        with pytest.raises(CircuitOpen):
+            client.post("/api/down", {})
+
+    def test_a_storm_is_met_with_few_requests(
+        self, server: responses.RequestsMock, client: LabelStudioClient, clock: StillClock
+    ) -> None:
+        server.get(f"{URL}/api/down", status=503)
+        for _ in range(60):  # half an hour of cycles
+            with pytest.raises(LabelingUnavailable):
+                client.get("/api/down")
+            clock.sleep(30)
+        assert client.requests_made < 30
+
+    def test_one_row_that_the_server_stumbles_over_is_no_failure_of_the_server(
+        self, server: responses.RequestsMock, client: LabelStudioClient
+    ) -> None:
+        server.get(f"{URL}/api/tasks/", status=500)
+        server.get(f"{URL}/api/x", json={})
+        for _ in range(3 * MOST_FAILURES):
+            with pytest.raises(LabelingUnavailable):
+                client.get("/api/tasks/", one_row=True)
+        assert calls(server, "/api/tasks/") == 3 * MOST_FAILURES
+        assert client.get("/api/x") == {}
+
+    @given(outcomes=st.lists(st.tuples(st.booleans(), st.floats(0, 600), st.floats(0, 0.999), st.floats(-60, 4000)), max_size=60))
+    def test_it_never_stays_open_for_longer_than_its_longest_pause(
+        self, outcomes: list[tuple[bool, float, float, float]]
+    ) -> None:
+        circuit, now = CLOSED, START
+        for is_good, told, chance, later in outcomes:
+            if not circuit.seconds_left(now):
+                circuit = circuit.succeeded() if is_good else circuit.failed(now, chance, told)
+                left = circuit.seconds_left(now)
+                assert left <= LONGEST_CIRCUIT_PAUSE
+                assert not (is_good and left)
+                assert not left or left >= min(told, LONGEST_CIRCUIT_PAUSE) - 1e-3
+            now += timedelta(seconds=later)
+        assert circuit.seconds_left(now + timedelta(seconds=LONGEST_CIRCUIT_PAUSE + 4000)) == 0
+
+    def test_the_pause_doubles_up_to_its_longest(self) -> None:
+        circuit, pauses = CLOSED, []
+        for _ in range(MOST_FAILURES + 9):
+            circuit = circuit.failed(START, chance=0.999)
+            pauses.append(round(circuit.seconds_left(START)))
+        assert pauses[: MOST_FAILURES - 1] == [0] * (MOST_FAILURES - 1)
+        assert pauses[MOST_FAILURES - 1 :] == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+
+    def test_a_success_in_between_forgets_the_failures(self, server: responses.RequestsMock, client: LabelStudioClient) -> None:
+        server.post(f"{URL}/api/down", status=502)
+        server.post(f"{URL}/api/x", json={})
+        for _ in range(3):
+            for _ in range(MOST_FAILURES - 1):
+                with pytest.raises(OutcomeUnclear):
+                    client.post("/api/down", {})
+            assert client.post("/api/x", {}) == {}
 
 
 class TestRefusals:
@@ -255,6 +405,7 @@ class TestRefusals:
 
 
 class TestWriting:
+    @pytest.mark.catalogue("A1")
     @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 504])
     def test_a_post_is_sent_once_and_its_outcome_is_unclear(
         self, server: responses.RequestsMock, client: LabelStudioClient, status: int
@@ -264,6 +415,7 @@ class TestWriting:
             client.post("/api/x", {})
         assert calls(server, "/api/x") == 1
 
+    @pytest.mark.catalogue("A1")
     @pytest.mark.parametrize(
         "failure", [requests.ReadTimeout(), requests.ConnectionError(), requests.exceptions.ChunkedEncodingError()]
     )
@@ -275,6 +427,7 @@ class TestWriting:
             client.post("/api/x", {})
         assert calls(server, "/api/x") == 1
 
+    @pytest.mark.catalogue("A1")
     def test_a_201_that_is_cut_in_half_is_unclear(self, server: responses.RequestsMock, client: LabelStudioClient) -> None:
         server.post(f"{URL}/api/x", status=201, body='{"task_count": 2, "task_ids": [1', content_type="application/json")
         with pytest.raises(OutcomeUnclear):

@@ -10,7 +10,7 @@ from hitl_bridge.adapters.memory import InMemoryLabeling
 from hitl_bridge.core.model import AnnotationId, Project, PushKey, TaskId
 from hitl_bridge.core.task_types import Controls
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
-from tests.contracts.labeling_service import ANA, LabelingServiceContract, a_plan, a_task, states_of
+from tests.contracts.labeling_service import LabelingServiceContract, a_plan, a_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,12 @@ class ReviewersInMemory:
 
     def delete_project(self, project: Project) -> None:
         self.labeling.delete_project(project.key)
+
+    def relabel(self, project: Project, label_config: str) -> None:
+        self.labeling.relabel(project.project_id, label_config)
+
+    def begin_draft(self, project: Project, task_id: TaskId, reviewer: str) -> None:
+        self.labeling.begin_draft(task_id)
 
 
 @pytest.fixture
@@ -91,12 +97,3 @@ def test_the_page_shows_what_the_reviewer_sees(service: InMemoryLabeling) -> Non
     assert isinstance(shown, dict)
     assert shown["text"] == "the text of k"
     assert shown["answers"] == ()
-
-
-def test_a_key_sent_twice_makes_two_tasks_and_the_answered_one_counts(service: InMemoryLabeling) -> None:
-    project = service.keep_project(a_plan(), None)
-    service.create_tasks(project, [a_task("k")])
-    (second,) = service.create_tasks(project, [a_task("k")]).created
-    service.answer(second.task_id, ANA, {"label": ("billing",)})
-    assert service.find_tasks(project, [PushKey("k")]) == [second]
-    assert len(states_of(service, project)) == 1

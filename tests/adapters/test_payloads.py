@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from hitl_bridge.adapters.label_studio import payloads
 from hitl_bridge.adapters.label_studio.label_configs import FIELDS, LabelConfig, region_id
 from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared, Reader
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, PushKey
+from hitl_bridge.core.sync import task_among
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
 from hitl_bridge.errors import LabelingUnavailable
 from hitl_bridge.ports import Refusal
@@ -115,6 +117,7 @@ class TestTasks:
         assert isinstance(refused, Refusal)
         assert "boxes" in refused.reason
 
+    @pytest.mark.catalogue("A9")
     def test_a_task_beyond_all_measure_is_refused(self, config: LabelConfig) -> None:
         refused = payloads.prepare(a_task("k", text="x" * (payloads.MOST_TASK_BYTES + 1)), config)
         assert isinstance(refused, Refusal)
@@ -126,6 +129,17 @@ class TestTasks:
         assert isinstance(data, dict)
         assert data["text"] == text
 
+    @pytest.mark.catalogue("A6")
+    @given(number=st.floats())
+    def test_a_number_that_is_none_is_never_sent(self, config: LabelConfig, number: float) -> None:
+        content = a_task("k")
+        ranked = type(content)(content.push_key, {**content.fields, "amount": number}, content.prefill, number)
+        prepared = payloads.prepare(ranked, config)
+        assert isinstance(prepared, Prepared) is (math.isfinite(number) and 0 <= number <= 1)
+        if isinstance(prepared, Prepared):
+            assert not {"NaN", "Infinity", "-Infinity"} & set(prepared.encoded.decode().replace(",", ":").split(":"))
+
+    @pytest.mark.catalogue("A9")
     @given(sizes=st.lists(st.integers(2, 50)), most=st.integers(1, 5), most_bytes=st.integers(10, 120))
     def test_batches_keep_order_and_limits(self, sizes: list[int], most: int, most_bytes: int) -> None:
         tasks = [Prepared(PushKey(str(place)), b'"' + b"x" * (size - 2) + b'"') for place, size in enumerate(sizes)]
@@ -264,7 +278,24 @@ class TestAnnotations:
             row(3, "b", "2026-01-01", total_annotations=0, cancelled_annotations=0),
             row(4, "b", "2026-01-02", total_annotations=0, cancelled_annotations=1),
         ]
-        assert {task.push_key: task.task_id for task in payloads.remote_tasks(rows)} == {"a": 2, "b": 4}
+        found = payloads.remote_tasks(rows)
+        assert [task.answers for task in found] == [0, 0, 0, 1]
+        chosen = {key: task_among([task for task in found if task.push_key == key]).task_id for key in ("a", "b")}
+        assert chosen == {"a": 2, "b": 4}
+
+    @pytest.mark.catalogue("A8")
+    @pytest.mark.parametrize("odd", ["cut\0off", "half \ud83d", "\udc00", {"k\0": ["x"]}])
+    def test_characters_that_no_database_keeps_are_written_out_and_told(self, reader: Reader, odd: JSON) -> None:
+        value: JSON = {"text": [odd]}
+        read = payloads.annotation(an_annotation_row([GIVEN[0], a_region("rationale", value, "textarea")]), reader)
+        assert "no database keeps" in str(read.problem)
+        assert payloads.is_storable(read.result)
+        assert "\\u" in str(read.result)
+
+    @given(text=st.text())
+    def test_every_other_character_is_left_as_it_is(self, text: str) -> None:
+        if payloads.is_storable(text):
+            assert payloads.storable(text) == text
 
     def test_hostile_text_in_an_answer_is_data(self, reader: Reader) -> None:
         read = payloads.annotation(an_annotation_row([GIVEN[0], a_region("rationale", {"text": [HOSTILE]}, "textarea")]), reader)

@@ -150,6 +150,7 @@ BAD_LINES: Sequence[tuple[bytes, str]] = [
 ]
 
 
+@pytest.mark.catalogue("A8")
 @pytest.mark.parametrize(("line", "reason"), BAD_LINES)
 def test_a_corrupt_line_is_listed_and_the_good_rows_go_on(line: bytes, reason: str, tmp_path: Path) -> None:
     rows, problems = _read(_jsonl(tmp_path, GOOD, line, _bad(item_id="t-2")))
@@ -294,6 +295,7 @@ _anything = st.recursive(
 )
 
 
+@pytest.mark.catalogue("A6", "A8")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 @given(
     st.lists(

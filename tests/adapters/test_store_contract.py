@@ -23,7 +23,16 @@ from hitl_bridge.core.model import (
     TaskState,
 )
 from hitl_bridge.errors import UnknownName, UsageError
-from hitl_bridge.ports import Insights, ReceiptFile, Refusal, RemoteTask, Settlement, StateStore
+from hitl_bridge.ports import (
+    Insights,
+    KnownTask,
+    ReceiptFile,
+    Refusal,
+    RemoteTask,
+    RemoteTaskState,
+    Settlement,
+    StateStore,
+)
 from tests.adapters.store_examples import (
     KEY,
     LATER,
@@ -158,6 +167,32 @@ class StoreContract:
         with pytest.raises(UsageError):
             _insert_row(store, table, {**row, "push_key": "another key"})
 
+    @pytest.mark.catalogue("A2")
+    def test_the_creation_time_of_a_task_is_learned_once_and_only_for_that_very_task(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        store.intend([a_task(item)])
+        store.confirm(PROJECT, [RemoteTask(a_task(item).push_key, TaskId(9))], NOW)
+        other = RemoteTask(a_task(item).push_key, TaskId(8), "another's")
+        for learned in (other, replace(other, task_id=TaskId(9), created_at="then"), replace(other, task_id=TaskId(9))):
+            store.learn(PROJECT, [learned])
+        (task,) = store.tasks_in(TaskState.LIVE, project=KEY)
+        assert (task.task_id, task.task_created_at) == (TaskId(9), "then")
+        assert store.tasks_in(TaskState.LIVE, project=replace(KEY, part=2)) == []
+
+    @pytest.mark.catalogue("A10")
+    def test_a_task_that_was_sent_twice_is_the_one_that_was_chosen_and_the_log_says_so_once(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        for _ in range(2):
+            store.move_task(PROJECT, RemoteTask(a_task(item).push_key, TaskId(300), "later"), NOW)
+        (task,) = store.tasks_in(TaskState.LIVE)
+        assert (task.task_id, task.task_created_at) == (TaskId(300), "later")
+        moved = store.insights().last_event("task_moved")
+        assert moved is not None
+        assert (moved.item_id, moved.detail["from"], moved.detail["to"]) == (item.item_id, 100, 300)
+
     def test_a_task_for_an_unknown_item_is_wrong_use(self, store: SqlStore) -> None:
         with pytest.raises(UsageError) as caught:
             store.intend([a_task(an_item())])
@@ -218,15 +253,36 @@ class StoreContract:
         assert store.annotations_of([stranger.push_key]) == [stranger]
         assert store.open_reviews() == []
 
-    def test_the_latest_revision_counts_whichever_came_in_first(self, store: SqlStore) -> None:
+    @pytest.mark.catalogue("B6")
+    def test_the_revision_that_came_in_last_counts_although_the_service_s_clock_was_set_back(self, store: SqlStore) -> None:
         item = an_item()
         ingest(store, item)
         push(store, a_task(item))
-        # Label Studio leaves out the fraction of a whole second: as text, "11:00:00.5Z" would sort before "11:00:00Z".
-        newer = an_annotation(a_task(item), updated_at="2026-11-22T11:00:00.5Z", label="cancel")
-        older = an_annotation(a_task(item), updated_at="2026-11-22T11:00:00Z")
-        assert pull(store, newer) + pull(store, older) == 2
-        assert store.annotations_of([a_task(item).push_key]) == [newer]
+        first = an_annotation(a_task(item), updated_at="2026-11-22T11:00:00Z")
+        edited = an_annotation(a_task(item), updated_at="2026-11-22T10:02:00Z", label="cancel")
+        assert pull(store, first) + pull(store, edited) == 2
+        assert store.annotations_of([a_task(item).push_key]) == [edited]
+        assert store.standing_annotations([a_task(item).push_key]) == [edited]
+
+    @pytest.mark.catalogue("B10")
+    def test_what_a_restored_backup_lacks_stays_in_force_and_what_it_has_is_followed(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        early = an_annotation(a_task(item), updated_at="2026-11-22T11:00:00Z")
+        edited = replace(early, updated_at="2026-11-22T12:00:00Z", answer=Answer({"label": "cancel"}))
+        lost = an_annotation(a_task(item), number=2)
+        pull(store, early, edited, lost)
+        again = replace(early, epoch=1)
+        assert pull(store, again) == 1
+        key = [a_task(item).push_key]
+        assert store.annotations_of(key) == [edited, lost, again]
+        assert store.standing_annotations(key) == [edited, lost]
+        followed = replace(again, updated_at="2026-11-22T13:00:00Z", answer=Answer({"label": "refund"}))
+        pull(store, followed)
+        assert store.standing_annotations(key) == [followed, lost]
+        pull(store, replace(followed, state=AnnotationState.TOMBSTONE, answer=None, updated_at="2026-11-22T12:30:00Z"))
+        assert store.standing_annotations(key) == [lost]
 
     def test_a_deletion_counts_even_if_its_task_has_an_older_time(self, store: SqlStore) -> None:
         first = answered_review(store, an_item())
@@ -242,6 +298,51 @@ class StoreContract:
         moved = replace(first, push_key=a_task(other).push_key, task_id=TaskId(200))
         assert pull(store, moved) == 1
         assert store.annotations_of([moved.push_key]) == [moved]
+
+    # -------------------------------------------------------------------------------------------- sweep
+
+    def test_a_project_is_known_by_its_live_tasks_and_what_stands_on_them(self, store: SqlStore) -> None:
+        project = Project(KEY, PROJECT, "payments", "", "")
+        first = answered_review(store, an_item())
+        assert store.what_is_known(project) == {
+            TaskId(100): KnownTask(
+                first.push_key, "2026-11-22T10:10:00Z", frozenset({(first.annotation_id, first.created_at, first.updated_at)})
+            )
+        }
+        assert store.newest_annotations(project, 5) == [first]
+        assert store.what_is_known(replace(project, epoch=1))[TaskId(100)].versions == frozenset()
+        assert store.newest_annotations(replace(project, epoch=1), 5) == []
+        assert store.standing_before(replace(project, epoch=1)) == [first]
+        pull(store, replace(first, epoch=1))
+        assert store.standing_before(replace(project, epoch=1)) == []
+        pull(store, replace(first, state=AnnotationState.TOMBSTONE, answer=None))
+        assert store.what_is_known(project)[TaskId(100)].versions == frozenset()
+        assert store.newest_annotations(project, 5) == []
+
+    def test_the_next_epoch_forgets_the_cursor_and_the_last_sweep(self, store: SqlStore) -> None:
+        project = Project(KEY, PROJECT, "payments", "", "")
+        store.record_project(project)
+        pull(store)
+        store.record_sweep(PROJECT, NOW)
+        assert (store.cursor(PROJECT), store.swept_at(PROJECT)) == ("2026-11-22T11:00:00Z", NOW)
+        begun = store.begin_epoch(project, LATER)
+        assert store.projects() == [begun]
+        assert (begun.epoch, store.cursor(PROJECT), store.swept_at(PROJECT)) == (1, None, None)
+
+    def test_a_task_that_cannot_be_shown_is_noted_once_and_taken_off_when_it_can(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        state = RemoteTaskState(a_task(item).push_key, TaskId(100), "then", "now", unreadable="500")
+        for _ in range(2):
+            store.record_unreadable(PROJECT, [state], NOW)
+        assert store.unreadable_tasks(PROJECT) == {TaskId(100): "500"}
+        told = store.insights().last_event("unreadable")
+        assert told is not None
+        assert (told.item_id, told.detail["task_id"]) == (item.item_id, 100)
+        store.record_unreadable(PROJECT, [replace(state, unreadable="")], LATER)
+        assert store.unreadable_tasks(PROJECT) == {}
+        assert store.insights().last_event("readable_again") is not None
 
     # ------------------------------------------------------------------------------------------ resolve
 

@@ -65,6 +65,7 @@ class StoreDurability:
 
     # ----------------------------------------------------------------------------------------- odd data
 
+    @pytest.mark.catalogue("A8")
     def test_odd_but_legal_text_comes_back_as_it_was(self, store: SqlStore) -> None:
         items = [an_item(f"t-{text}", priority=n / 10) for n, text in enumerate(_ODD_BUT_LEGAL)]
         inputs: list[dict[str, JSON]] = [{text: [text, {"deep": text}]} for text in _ODD_BUT_LEGAL]
@@ -75,6 +76,7 @@ class StoreDurability:
         ingest(store, *odd)
         assert [item.prediction for item in store.items_in(ItemState.QUEUED)] == [item.prediction for item in odd]
 
+    @pytest.mark.catalogue("A8")
     def test_text_that_a_database_can_not_hold_is_refused_without_being_quoted(self, store: SqlStore) -> None:
         item = an_item()
         for odd in ("\0", "a\0b", "\ud800", "\udc80\ud83d"):
@@ -90,6 +92,7 @@ class StoreDurability:
                 store.tasks_by_key([PushKey(odd)])
         assert store.batch(BatchId("b-1")) is None
 
+    @pytest.mark.catalogue("A6")
     @pytest.mark.parametrize("number", [float("nan"), float("-inf")])
     def test_numbers_that_are_not_finite_are_refused(self, store: SqlStore, number: float) -> None:
         item = an_item()
@@ -104,6 +107,7 @@ class StoreDurability:
 
     # --------------------------------------------------------------------- crashes, neighbours, schema
 
+    @pytest.mark.catalogue("C3")
     def test_a_second_writer_waits_for_the_first(self, url: str, store: SqlStore, tmp_path: Path) -> None:
         other = open_store(url, tmp_path)
         done: list[float] = []
@@ -124,6 +128,7 @@ class StoreDurability:
         assert done
         assert done[0] >= released
 
+    @pytest.mark.catalogue("C3")
     def test_a_writer_that_waited_too_long_says_so(self, url: str, store: SqlStore, tmp_path: Path) -> None:
         impatient = open_store(url, tmp_path, patience=0.2)
         with writing(store.engine), pytest.raises(StoreUnavailable) as caught:
@@ -131,6 +136,7 @@ class StoreDurability:
         impatient.close()
         assert "Another process is writing" in caught.value.remedy
 
+    @pytest.mark.catalogue("C3")
     def test_writers_side_by_side_lose_and_double_nothing(self, url: str, store: SqlStore, tmp_path: Path) -> None:
         items = [an_item(f"t-{n}") for n in range(20)]
         ingest(store, *items)
@@ -145,6 +151,7 @@ class StoreDurability:
         assert store.task_counts() == {KEY: 20}
         assert len(store.items_in(ItemState.PUSHED)) == 20
 
+    @pytest.mark.catalogue("C1")
     def test_a_process_killed_at_any_statement_of_a_batch_leaves_all_of_it_or_nothing(
         self, url: str, store: SqlStore, tmp_path: Path
     ) -> None:
@@ -174,6 +181,7 @@ class StoreDurability:
         engine.dispose()
         assert not [each for each in statements if each.split()[0] not in ("SELECT", "BEGIN", "PRAGMA")]
 
+    @pytest.mark.catalogue("C7")
     def test_two_processes_may_open_an_empty_database_at_once(self, url: str, tmp_path: Path) -> None:
         failures: list[BaseException] = []
 
@@ -190,6 +198,7 @@ class StoreDurability:
             thread.join(timeout=30)
         assert failures == []
 
+    @pytest.mark.catalogue("C7")
     def test_a_migration_that_is_interrupted_leaves_the_database_as_it_was(self, url: str, tmp_path: Path) -> None:
         engine = make_engine(url, tmp_path)
         created: list[str] = []
@@ -225,6 +234,7 @@ class TestSqlite(StoreDurability):
         assert path.stat().st_mode & 0o077 == 0
         assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir()} == {0}
 
+    @pytest.mark.catalogue("C1")
     def test_what_is_acknowledged_survives_a_power_cut(self, store: SqlStore) -> None:
         with writing(store.engine) as connection:
             pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in _PRAGMAS}
@@ -316,6 +326,7 @@ class TestPostgresql(StoreDurability):
         assert "hunter2" not in f"{caught.value} {caught.value.remedy}"
         assert "PostgreSQL runs" in caught.value.remedy
 
+    @pytest.mark.catalogue("C4")
     def test_a_connection_that_was_cut_is_replaced(self, store: SqlStore, tmp_path: Path, url: str) -> None:
         ingest(store, an_item())
         other = make_engine(url, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -14,8 +15,8 @@ from hitl_bridge.adapters.label_studio.label_configs import find_template, rende
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, AnnotationId, Project, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.task_types import Controls
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL, RATIONALE
-from hitl_bridge.errors import RemoteGone
-from hitl_bridge.ports import LabelingService, ProjectPlan, RemoteTaskState, TaskContent
+from hitl_bridge.errors import ProjectChanged, RemoteGone
+from hitl_bridge.ports import LabelingService, ProjectLook, ProjectPlan, RemoteTask, RemoteTaskState, TaskContent
 
 LABELS = ("refund", "billing", "cancel")
 MANY_LABELS = tuple(f"intent {number:02d}" for number in range(77))
@@ -38,6 +39,8 @@ class Reviewers(Protocol):
     def delete_task(self, task_id: TaskId) -> None: ...
     def describe(self, project: Project, description: str) -> None: ...
     def delete_project(self, project: Project) -> None: ...
+    def relabel(self, project: Project, label_config: str) -> None: ...
+    def begin_draft(self, project: Project, task_id: TaskId, reviewer: str) -> None: ...
 
 
 def a_plan(
@@ -111,17 +114,19 @@ class LabelingServiceContract:
         reviewers.delete_project(replacement)
         assert replacement.project_id != project.project_id
 
-    def test_the_tasks_of_a_project_are_counted(self, service: LabelingService, reviewers: Reviewers, project: Project) -> None:
-        assert service.task_count(project) == 0
+    def test_at_a_glance_a_project_shows_its_tasks_and_its_label_config(
+        self, service: LabelingService, reviewers: Reviewers, project: Project
+    ) -> None:
+        assert service.look(project) == ProjectLook(0, project.label_config_sha256)
         tasks = self.pushed(service, project, a_task("k1"), a_task("k2"), a_task("k3"))
         reviewers.answer(project, tasks["k1"], ANA, {LABEL: ("billing",)})
         reviewers.delete_task(tasks["k2"])
-        assert service.task_count(project) == 2
+        assert service.look(project).tasks == 2
 
     def test_created_tasks_are_found_by_their_keys_and_no_others(self, service: LabelingService, project: Project) -> None:
         outcome = service.create_tasks(project, [a_task("k1"), a_task("k2"), a_task("k3 100%25")])
         found = service.find_tasks(project, [PushKey("k1"), PushKey("k3 100%25"), PushKey("absent")])
-        assert set(found) == {task for task in outcome.created if task.push_key != "k2"}
+        assert {replace(task, created_at=None) for task in found} == {task for task in outcome.created if task.push_key != "k2"}
         assert all(task.created_at for task in found)
         assert not outcome.refused
         assert not outcome.unknown
@@ -265,7 +270,75 @@ class LabelingServiceContract:
         with pytest.raises(RemoteGone):
             list(service.changed_since(project, None))
         with pytest.raises(RemoteGone):
-            service.task_count(project)
+            service.look(project)
+        with pytest.raises(RemoteGone):
+            service.states_of(project, [TaskId(1)])
+        with pytest.raises(RemoteGone):
+            list(service.manifest(project))
+
+    @pytest.mark.catalogue("B11")
+    def test_a_label_config_that_somebody_changed_is_seen_and_only_put_back_when_told_to(
+        self, service: LabelingService, reviewers: Reviewers, project: Project, plan: ProjectPlan
+    ) -> None:
+        reviewers.relabel(project, a_plan(labels=(*LABELS, "sneaked in")).label_config)
+        assert service.look(project).label_config_sha256 != project.label_config_sha256
+        with pytest.raises(ProjectChanged) as refused:
+            service.keep_project(plan, project)
+        assert "push --restore-label-config" in refused.value.remedy
+        service.keep_project(plan, project, restore_config=True)
+        assert service.look(project).label_config_sha256 == project.label_config_sha256
+        ours = replace(plan, label_config=a_plan(labels=(*LABELS, "of our own")).label_config)
+        kept = service.keep_project(ours, project)
+        assert service.look(kept).label_config_sha256 == kept.label_config_sha256 != project.label_config_sha256
+
+    def test_a_project_keeps_its_epoch(self, service: LabelingService, project: Project, plan: ProjectPlan) -> None:
+        assert service.keep_project(plan, replace(project, epoch=3)).epoch == 3
+
+    def test_of_a_key_that_was_sent_twice_both_tasks_are_found_with_what_is_on_them(
+        self, service: LabelingService, reviewers: Reviewers, project: Project
+    ) -> None:
+        (first,), (second,) = (service.create_tasks(project, [a_task("k")]).created for _ in range(2))
+        reviewers.skip(second.task_id, ANA)
+        found = {task.task_id: task.answers for task in service.find_tasks(project, [PushKey("k")])}
+        assert found == {first.task_id: 0, second.task_id: 1}
+
+    @pytest.mark.catalogue("A1")
+    def test_a_task_is_deleted_only_while_nobody_has_answered_or_begun(
+        self, service: LabelingService, reviewers: Reviewers, project: Project
+    ) -> None:
+        tasks = self.pushed(service, project, *(a_task(key) for key in ("blank", "answered", "begun")))
+        reviewers.answer(project, tasks["answered"], ANA, {LABEL: ("billing",)})
+        reviewers.begin_draft(project, tasks["begun"], BEN)
+        copies = {key: RemoteTask(PushKey(key), task_id) for key, task_id in tasks.items()}
+        assert not service.delete_untouched(project, copies["answered"])
+        assert not service.delete_untouched(project, copies["begun"])
+        assert not service.delete_untouched(project, replace(copies["blank"], push_key=PushKey("another's")))
+        assert service.delete_untouched(project, copies["blank"])
+        assert service.delete_untouched(project, copies["blank"])  # it is gone already
+        assert {task.push_key for task in service.find_tasks(project, [PushKey(key) for key in copies])} == {"answered", "begun"}
+
+    def test_the_manifest_names_every_task_and_annotation_and_nothing_more(
+        self, service: LabelingService, reviewers: Reviewers, project: Project
+    ) -> None:
+        tasks = self.pushed(service, project, *(a_task(f"k{number}") for number in range(4)))
+        reviewers.answer(project, tasks["k1"], ANA, {LABEL: ("billing",)})
+        reviewers.skip(tasks["k1"], BEN)
+        reviewers.delete_task(tasks["k3"])
+        state = states_of(service, project)[PushKey("k1")]
+        manifest = {task.task_id: task for task in service.manifest(project)}
+        assert manifest.keys() == {tasks["k0"], tasks["k1"], tasks["k2"]}
+        assert manifest[tasks["k1"]].created_at == state.created_at
+        shown = {(one.annotation_id, one.created_at, one.updated_at) for one in state.annotations}
+        assert manifest[tasks["k1"]].versions == shown
+        assert manifest[tasks["k0"]].versions == frozenset()
+
+    def test_some_tasks_can_be_read_whole(self, service: LabelingService, reviewers: Reviewers, project: Project) -> None:
+        tasks = self.pushed(service, project, a_task("k1"), a_task("k2"), a_task("k3"))
+        reviewers.answer(project, tasks["k2"], ANA, {LABEL: ("billing",)})
+        read = {state.push_key: state for state in service.states_of(project, [tasks["k2"], tasks["k1"], TaskId(10**9)])}
+        assert read.keys() == {"k1", "k2"}
+        assert read[PushKey("k1")].annotations == ()
+        assert read[PushKey("k2")] == states_of(service, project)[PushKey("k2")]
 
     def test_a_deleted_task_is_not_found(self, service: LabelingService, reviewers: Reviewers, project: Project) -> None:
         tasks = self.pushed(service, project, a_task("k"), a_task("stays"))

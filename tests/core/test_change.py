@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitl_bridge.core.dataset.change import Unversioned, next_version, plan_change, version_order
+from hitl_bridge.core.dataset.change import Unversioned, next_version, plan_change, says_the_same, version_order
 from hitl_bridge.core.model import Decision, Op, Outcome
 from tests.core.examples import NOW, an_item
 
@@ -82,3 +89,55 @@ def test_a_withdrawn_decision_removes_and_brings_no_text() -> None:
 def test_the_order_of_the_decisions_does_not_change_the_version() -> None:
     both = [Unversioned(a_decision(name), an_item(name), None, "t") for name in ("b", "a")]
     assert plan_change(both, None, pseudonym) == plan_change(both[::-1], None, pseudonym)
+
+
+def test_a_decision_made_again_from_the_same_answers_says_the_same_and_any_other_does_not() -> None:
+    def unversioned(**changes: Any) -> Unversioned:
+        return Unversioned(replace(a_decision(), **changes), an_item(), None, "t")
+
+    (row,) = plan_change([unversioned()], None, pseudonym).records
+    again = unversioned(decided_at=NOW + timedelta(days=1), seq=3)
+    assert says_the_same(row, again, pseudonym)
+    for other in (
+        {"annotations": ("7/1@y",)},
+        {"output": {"label": "cancel"}},
+        {"outcome": Outcome.REJECTED},
+        {"revision": 2},
+        {"op": Op.REMOVE},
+    ):
+        changed = unversioned(**other)
+        if "revision" in other:
+            changed = replace(changed, item=replace(changed.item, revision=2))
+        assert not says_the_same(row, changed, pseudonym), other
+
+
+_WRITE = """
+import hashlib, sys
+from hitl_bridge.core.dataset.change import Unversioned, plan_change
+from hitl_bridge.services.commit import dataset_files
+from tests.core.test_change import a_decision, an_item, pseudonym
+names = [f"t-{n}" for n in range(40)] + ["é", "Z", "z", "İ", "10", "9"]
+names = names[::-1] if sys.argv[1] == "turned" else names
+straight, turned = {"a": {"x": [1.5, 0.1], "y": 2}, "b": 1}, {"b": 1, "a": {"y": 2, "x": [1.5, 0.1]}}
+attributes = turned if sys.argv[1] == "turned" else straight
+settled = [Unversioned(a_decision(name), an_item(name, attributes=attributes), None, "t") for name in names]
+change = plan_change(settled, None, pseudonym)
+print(*(hashlib.sha256(file.content).hexdigest() for file in dataset_files(change)))
+"""
+
+
+@pytest.mark.catalogue("D8")
+def test_the_same_decisions_give_the_same_files_whatever_the_hash_seed_time_zone_locale_and_order() -> None:
+    surroundings = [
+        ("0", "UTC", "C", "straight"),
+        ("1", "Asia/Tokyo", "C.UTF-8", "turned"),
+        ("4711", "America/St_Johns", "POSIX", "turned"),
+    ]
+    written = []
+    for seed, zone, locale, order in surroundings:
+        set_apart = {"PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-X", "utf8", "-c", _WRITE, order]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **set_apart})
+        written.append(done.stdout)
+    assert len(written[0].split()) == 2
+    assert len(set(written)) == 1

@@ -46,6 +46,7 @@ def test_a_dataset_file_gives_back_what_was_put_in() -> None:
     assert from_parquet(to_parquet(decisions())).num_rows == 0
 
 
+@pytest.mark.catalogue("D8")
 def test_the_same_decisions_give_the_same_bytes_whatever_their_order_chunks_and_column_order() -> None:
     shuffled = list(MANY)
     random.Random(1).shuffle(shuffled)
@@ -54,6 +55,7 @@ def test_the_same_decisions_give_the_same_bytes_whatever_their_order_chunks_and_
     assert to_parquet(decisions(*MANY)) == to_parquet(chunked) == to_parquet(chunked.select(chunked.column_names[::-1]))
 
 
+@pytest.mark.catalogue("D8")
 def test_another_process_with_another_hash_seed_writes_the_same_bytes() -> None:
     program = (
         "import hashlib; from tests.core.test_dataset import *; print(hashlib.sha256(to_parquet(decisions(*MANY))).hexdigest())"

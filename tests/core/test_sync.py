@@ -2,18 +2,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitl_bridge.core.model import NONE_OF_THESE, AnnotationId, AnnotationState, ProjectId, ProjectKey, PushKey, TaskId
-from hitl_bridge.core.sync import ROLL_OVER, RemoteAnnotation, RemoteTaskState, plan_revisions, plan_tasks, push_key
+from hitl_bridge.core.model import NONE_OF_THESE, AnnotationId, AnnotationState, Project, ProjectId, ProjectKey, PushKey, TaskId
+from hitl_bridge.core.sync import (
+    ROLL_OVER,
+    RemoteAnnotation,
+    RemoteTask,
+    RemoteTaskState,
+    missing_among,
+    plan_revisions,
+    plan_tasks,
+    push_key,
+    task_among,
+    vanished,
+)
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from tests.core.examples import LABELS, an_item
 
 KIND = task_type("text-classification")
 KEY = b"k" * 32
-PROJECT = ProjectId(7)
+PROJECT = Project(ProjectKey("payments", "quick"), ProjectId(7), "payments", "", "")
 
 
 def shown(annotation_id: int = 1, label: str = "refund", **changes: object) -> RemoteAnnotation:
@@ -148,3 +160,119 @@ def test_however_a_task_changes_each_look_leaves_nothing_more_to_record(history)
         for revision in revisions(task, list(known.values())):
             known[revision.annotation_id, revision.created_at] = revision
         assert revisions(task, list(known.values())) == []
+
+
+ELSEWHERE = TaskId(71)
+
+
+@pytest.mark.catalogue("A10", "B7")
+def test_of_two_tasks_with_one_key_neither_is_held_against_the_other() -> None:
+    first = a_task(shown(1))
+    second = replace(a_task(shown(2)), task_id=ELSEWHERE)
+    known = [*revisions(first), *revisions(second)]
+    assert revisions(first, known) == revisions(second, known) == []
+    (tombstone,) = revisions(a_task(), known)
+    assert (tombstone.annotation_id, tombstone.task_id) == (1, TaskId(70))
+
+
+@pytest.mark.catalogue("B7")
+def test_an_annotation_that_was_moved_is_recorded_there_and_ends_here() -> None:
+    known = revisions(a_task(shown(1)))
+    there = replace(a_task(shown(1)), task_id=ELSEWHERE)
+    moved = revisions(there, known)
+    assert [(each.task_id, each.state) for each in moved] == [
+        (ELSEWHERE, AnnotationState.ANSWER),
+        (TaskId(70), AnnotationState.TOMBSTONE),
+    ]
+    assert revisions(there, moved) == revisions(a_task(), moved) == []
+
+
+@pytest.mark.catalogue("B7")
+def test_two_annotations_of_one_person_are_both_kept() -> None:
+    assert len(revisions(a_task(shown(1), shown(2)))) == 2
+
+
+@pytest.mark.catalogue("B7")
+def test_a_skip_that_is_taken_back_is_an_answer_again() -> None:
+    skipped = revisions(a_task(shown(was_cancelled=True)))
+    back = shown(updated_at="2026-11-22T10:08:00.000000Z")
+    assert [each.state for each in revisions(a_task(back), skipped)] == [AnnotationState.ANSWER]
+    drafted_and_given_anew = shown(2, created_at="2026-11-22T10:08:00.000000Z")
+    states = [each.state for each in revisions(a_task(drafted_and_given_anew), skipped)]
+    assert states == [AnnotationState.ANSWER, AnnotationState.TOMBSTONE]
+
+
+@pytest.mark.catalogue("B7")
+def test_an_account_that_is_deleted_takes_back_nothing() -> None:
+    known = revisions(a_task(shown()))
+    nameless = shown(completed_by="", updated_by="", problem="the account that gave it was deleted")
+    assert revisions(a_task(nameless), known) == []
+    (first_seen,) = revisions(a_task(nameless))
+    assert first_seen.state is AnnotationState.QUARANTINED
+    edited = replace(nameless, updated_by="ben@example.com", updated_at="2026-11-22T10:08:00.000000Z")
+    (revision,) = revisions(a_task(edited), known)
+    assert (revision.reviewer, revision.state) == ("ana@example.com", AnnotationState.QUARANTINED)
+
+
+@pytest.mark.catalogue("B11")
+def test_what_was_put_aside_is_read_once_it_fits_and_what_was_believed_stays_so() -> None:
+    put_aside = revisions(a_task(shown(problem="no such label")))
+    (read,) = revisions(a_task(shown()), put_aside)
+    assert read.state is AnnotationState.ANSWER
+    assert revisions(a_task(shown(problem="no such label")), [read]) == []
+
+
+@pytest.mark.catalogue("B10")
+def test_what_a_restored_backup_lacks_was_not_deleted_and_what_it_has_is_followed_anew() -> None:
+    known = revisions(a_task(shown(1), shown(2)))
+    later = replace(PROJECT, epoch=1)
+    (again,) = plan_revisions(later, a_task(shown(1)), known, KIND, LABELS)
+    assert (again.annotation_id, again.epoch) == (1, 1)
+    assert plan_revisions(later, a_task(shown(1)), [*known, again], KIND, LABELS) == []
+    (gone,) = plan_revisions(later, a_task(), [*known, again], KIND, LABELS)
+    assert (gone.annotation_id, gone.epoch, gone.state) == (1, 1, AnnotationState.TOMBSTONE)
+
+
+@pytest.mark.catalogue("A8")
+def test_of_a_task_that_cannot_be_shown_nothing_follows() -> None:
+    known = revisions(a_task(shown()))
+    assert revisions(replace(a_task(), unreadable="500"), known) == []
+
+
+@pytest.mark.catalogue("B10")
+def test_only_what_no_deletion_explains_has_vanished() -> None:
+    known = revisions(a_task(shown(5)))
+    touched, untouched = a_task(), replace(a_task(), updated_at="2026-11-22T10:00:00.000000Z")
+    assert vanished(known, []) == []  # its task is gone too: somebody deleted it
+    assert vanished(known, [a_task(shown(5))]) == []
+    assert vanished(known, [touched]) == []  # somebody deleted the annotation
+    assert vanished(known, [untouched]) == known
+    assert vanished(known, [replace(touched, push_key=PushKey("another"))]) == known
+    reborn = shown(5, created_at="2026-11-23T10:00:00.000000Z")
+    assert vanished(known, [touched, replace(a_task(reborn), task_id=ELSEWHERE)]) == known
+
+
+def test_a_recent_annotation_has_to_be_listed_and_an_old_one_need_not() -> None:
+    known = revisions(a_task(shown()))
+    assert not missing_among(known, [a_task(shown())], "2026-11-22T10:00:00.000000Z")
+    assert missing_among(known, [a_task()], "2026-11-22T10:05:00.000000Z")
+    assert not missing_among(known, [a_task()], "2026-11-22T10:05:00.000001Z")
+    assert not missing_among(known, [replace(a_task(), unreadable="500")], "2026-11-22T10:00:00.000000Z")
+
+
+copies = st.builds(
+    RemoteTask,
+    st.just(PushKey("k")),
+    st.integers(1, 99).map(TaskId),
+    st.sampled_from(["2026-01-01", "2026-01-02"]),
+    st.integers(0, 2),
+)
+
+
+@pytest.mark.catalogue("A10")
+@given(st.lists(copies, min_size=1, max_size=5, unique_by=lambda each: each.task_id), st.randoms(use_true_random=False))
+def test_whoever_looks_in_whatever_order_the_same_task_is_the_task(found, chance) -> None:  # type: ignore[no-untyped-def]
+    chosen = task_among(found)
+    chance.shuffle(found)
+    assert task_among(found) == chosen
+    assert chosen.answers or not any(each.answers for each in found)

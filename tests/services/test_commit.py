@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hitl_bridge import load_decisions
 from hitl_bridge.adapters.dvc import DvcDatasetStore
 from hitl_bridge.core.draws import pseudonym
-from hitl_bridge.core.model import AnnotationId
-from hitl_bridge.errors import RepositoryRefused, UnknownName
-from hitl_bridge.ports import NewFile, Published
+from hitl_bridge.core.model import AnnotationId, ItemId
+from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused, UnknownName
+from hitl_bridge.ports import NewFile, Published, UncommittedDecision
 from hitl_bridge.services.commit import CommitPorts, CommitResult, commit
 from tests.services.bench import ANA, BEN, Bench, git, row
 
@@ -20,8 +23,10 @@ from tests.services.bench import ANA, BEN, Bench, git, row
 class DiesAfterPublishing(DvcDatasetStore):
     """In a process that dies once the version is in git."""
 
-    def publish(self, tag: str, files: Sequence[NewFile], message: str, batch_id: str) -> Published:
-        super().publish(tag, files, message, batch_id)
+    def publish(
+        self, tag: str, files: Sequence[NewFile], message: str, batch_id: str, trailers: Mapping[str, str] | None = None
+    ) -> Published:
+        super().publish(tag, files, message, batch_id, trailers)
         raise Died
 
 
@@ -114,6 +119,141 @@ def test_after_a_crash_between_publishing_and_recording_the_version_is_taken_in_
     (taken_in,) = bridge.store.dataset_versions()
     assert (taken_in.git_commit, taken_in.added) == (head, 2)
     assert git(bench.root, "rev-parse", "HEAD") == head
+
+
+def copied(bench: Bench, place: Path) -> None:
+    """The store's files, as a backup of the stopped bridge has them."""
+    bench.bridge.close()
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for file in (bench.root / ".hitl").glob("bridge.db*"):
+        shutil.copy2(file, place)
+    bench.bridge = bench.opened()
+
+
+def restored(bench: Bench, place: Path) -> None:
+    bench.bridge.close()
+    for file in (bench.root / ".hitl").glob("bridge.db*"):
+        file.unlink()
+    for file in place.iterdir():
+        shutil.copy2(file, bench.root / ".hitl")
+    bench.bridge = bench.opened()
+    assert bench.bridge.accept_restored_store(by="Ana")
+
+
+@pytest.mark.catalogue("C8", "D7")
+def test_after_a_restore_of_the_store_what_a_version_holds_is_not_committed_a_second_time(
+    whole_bench: Bench, tmp_path: Path
+) -> None:
+    bench = whole_bench
+    bench.pushed(*(row(item_id) for item_id in ("one", "two", "three")))
+    copied(bench, tmp_path / "yesterday")
+    given = {item_id: bench.answer(item_id, ANA, "refund") for item_id in ("one", "two")}
+    bench.brought_back()
+    bench.bridge.commit()
+    bench.revise(given["two"], ANA, "cancel")
+    bench.brought_back()
+    assert bench.bridge.commit().version == "v0.1.1"
+    head = git(bench.root, "rev-parse", "HEAD")
+    was = bench.bridge.load_decisions()
+
+    restored(bench, tmp_path / "yesterday")
+    bench.brought_back()
+    assert set(bench.decided()) == {"one", "two"}
+    assert bench.bridge.commit(dry_run=True) == CommitResult()
+    assert bench.bridge.commit() == CommitResult()
+    assert git(bench.root, "rev-parse", "HEAD") == head
+    assert (bench.state("one"), bench.state("two"), bench.decided()) == ("committed", "committed", {})
+    assert [version.added + version.changed for version in bench.bridge.store.dataset_versions()] == [2, 1]
+    assert bench.bridge.verify_audit().anchors == 2
+
+    bench.revise(given["one"], ANA, "billing")
+    bench.answer("three", ANA, "refund")
+    bench.brought_back()
+    result = bench.bridge.commit()
+    assert (result.version, result.added, result.changed) == ("v0.2.0", 1, 1)
+    held = bench.bridge.load_decisions()
+    assert len(held) == len(was) + 1
+    assert bench.bridge.commit() == CommitResult()
+
+
+@pytest.mark.catalogue("C8")
+def test_decisions_that_are_made_again_one_by_one_are_each_found_in_their_version(whole_bench: Bench, tmp_path: Path) -> None:
+    bench = whole_bench
+    bench.pushed(row("one"), row("two"))
+    copied(bench, tmp_path / "yesterday")
+    given = {item_id: bench.answer(item_id, ANA, "refund") for item_id in ("one", "two")}
+    bench.brought_back()
+    bench.bridge.commit()
+    restored(bench, tmp_path / "yesterday")
+    bench.brought_back()
+
+    bridge, settings = bench.bridge, bench.bridge.settings
+    slow: Any = SeesOnly(bridge.store, "two")
+    ports = CommitPorts(slow, bridge.store.insights(), bridge.dataset, bench.clock, settings.workspace_key)
+    assert commit(ports, settings.labels) == CommitResult()
+    assert (bench.state("one"), bench.state("two")) == ("decided", "committed")
+    assert bridge.commit() == CommitResult()
+    assert (bench.state("one"), bridge.store.insights().life_of(ItemId("one"))["versions"]) == ("committed", ["decisions@v0.1.0"])
+    bench.revise(given["one"], ANA, "cancel")
+    bench.brought_back()
+    assert bridge.commit().version == "v0.1.1"
+
+
+class SeesOnly:
+    """A store in which the decision of one item alone has been made again so far."""
+
+    def __init__(self, store: Any, item_id: str) -> None:
+        self._store, self._item_id = store, item_id
+
+    def uncommitted(self) -> list[UncommittedDecision]:
+        return [each for each in self._store.uncommitted() if each.item.item_id == self._item_id]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@pytest.mark.catalogue("C6")
+def test_each_version_carries_the_head_of_the_audit_log_that_it_was_made_under(whole_bench: Bench) -> None:
+    bench = whole_bench
+    decided(bench, one="refund")
+    head = bench.bridge.store.audit_head()
+    bench.bridge.commit()
+    assert f"Audit-Head: {head.seq}:{head.hash}" in git(bench.root, "log", "-1", "--format=%B")
+    assert bench.bridge.dataset.anchors() == [("decisions@v0.1.0", head.seq, head.hash)]
+    report = bench.bridge.verify_audit()
+    assert report.anchors == 1
+    assert [problem for problem in report.problems if problem.seq] == []  # in the chain and its anchors
+
+
+def test_with_a_git_remote_versions_go_there_and_the_workspace_is_only_read(whole_bench: Bench, tmp_path: Path) -> None:
+    bench = whole_bench
+    origin = tmp_path / "origin.git"
+    settings = bench.root / "hitl.yaml"
+    settings.write_text(settings.read_text() + "git: {branch: reviews, remote: origin}\n")
+    git(bench.root, "commit", "--quiet", "--all", "--message=A remote")
+    git(bench.root, "init", "--quiet", "--bare", str(origin))
+    git(bench.root, "remote", "add", "origin", str(origin))
+    git(bench.root, "push", "--quiet", "origin", "reviews")
+    bench.bridge.close()
+    bench.bridge = bench.opened()
+    head = git(bench.root, "rev-parse", "HEAD")
+
+    decided(bench, one="refund")
+    first = bench.bridge.commit()
+    assert first.git_commit == git(origin, "rev-parse", "reviews") == git(origin, "rev-parse", "decisions@v0.1.0^{commit}")
+    assert (git(bench.root, "rev-parse", "HEAD"), git(bench.root, "status", "--porcelain")) == (head, "")
+    away = origin.rename(tmp_path / "away")
+    decided(bench, two="billing")
+    with pytest.raises(OutsideUnavailable):
+        bench.bridge.commit()
+    assert list(bench.bridge.load_decisions("v0.1.0")["item_id"]) == ["one"]
+    away.rename(origin)
+    assert bench.bridge.commit().version == "v0.2.0"
+    assert list(bench.bridge.load_decisions()["item_id"]) == ["one", "two"]
+    assert bench.bridge.commit() == CommitResult()
+    git(bench.root, "pull", "--quiet", "origin", "reviews")
+    assert git(bench.root, "status", "--porcelain") == ""
 
 
 def test_what_was_decided_after_the_crash_becomes_the_next_version(whole_bench: Bench) -> None:

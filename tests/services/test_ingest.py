@@ -117,6 +117,7 @@ def test_safe_predictions_are_approved_and_doubtful_ones_become_items_with_their
     assert strict.prediction.input == {"text": "words of t-3"}
 
 
+@pytest.mark.catalogue("A7")
 def test_the_same_file_again_is_the_same_batch_and_changes_nothing(ports: IngestPorts, tmp_path: Path) -> None:
     path = _file(tmp_path, *(_row(f"t-{number}") for number in range(25)), '{"broken')
     first, items = ingest(ports, POLICY, path), _queued(ports)
@@ -146,6 +147,7 @@ def test_a_file_of_nothing_but_bad_rows_leaves_only_its_rejects(ports: IngestPor
     assert ports.store.receipt_files() == []
 
 
+@pytest.mark.catalogue("A7")
 def test_other_scores_of_the_same_model_are_a_problem_row(ports: IngestPorts, tmp_path: Path) -> None:
     result = ingest(ports, POLICY, _file(tmp_path, _row(sure=0.7), _row(sure=0.7), _row(sure=0.8)))
     assert (result.accepted, result.duplicates, [problem.row for problem in result.problems]) == (1, 1, [3])
@@ -154,6 +156,7 @@ def test_other_scores_of_the_same_model_are_a_problem_row(ports: IngestPorts, tm
     assert [item.prediction.confidence for item in _queued(ports) if item.item_id == "t-1"] == [0.7]
 
 
+@pytest.mark.catalogue("A7")
 def test_a_changed_input_is_a_new_revision_with_a_review_of_its_own(ports: IngestPorts, tmp_path: Path) -> None:
     ingest(ports, POLICY, _file(tmp_path, _row()))
     ingest(ports, POLICY, _file(tmp_path, _row(input={"text": "other words"})))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from dataclasses import replace
 
 import pytest
 import responses
 
 from hitl_bridge import daemon
+from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.cli import app
 from hitl_bridge.core.model import ProjectId, ProjectKey, PushKey, TaskState
 from hitl_bridge.errors import LabelingUnavailable, RefusedForSafety
 from hitl_bridge.ports import TaskContent
-from hitl_bridge.services.pull import FEW
+from hitl_bridge.services.health import Vitals
+from hitl_bridge.services.tripwires import FEW, FULL
 from tests.services.bench import ANA, COMPREHENSIVE, Bench, row
 
 QUICK_PROJECT = ProjectKey("general", "quick")
@@ -39,6 +40,7 @@ def two_projects(bench: Bench) -> None:
 # -------------------------------------------------------------------------------------------- deleted tasks
 
 
+@pytest.mark.catalogue("B8")
 def test_an_item_whose_task_was_deleted_is_asked_again(bench: Bench) -> None:
     bench.pushed(*quick_rows(3))
     delete_tasks(bench, 1)
@@ -64,6 +66,7 @@ def test_a_deleted_task_is_noticed_once(bench: Bench) -> None:
     assert (bench.database(), bench.labeling.requests_made - requests) == (before, 2)
 
 
+@pytest.mark.catalogue("B8")
 def test_a_decision_outlives_its_task(bench: Bench) -> None:
     bench.pushed(*quick_rows(2))
     bench.answer("t-0")
@@ -86,6 +89,7 @@ def test_answers_that_came_back_before_the_task_was_deleted_are_settled_before_a
     assert (bench.state("t-0"), bench.state("t-1"), bench.item("t-1").round) == ("decided", "queued", 2)
 
 
+@pytest.mark.catalogue("B9")
 def test_a_project_that_is_suddenly_empty_changes_nothing_until_somebody_says_that_it_is_right(bench: Bench) -> None:
     bench.pushed(*quick_rows(FEW + 2))
     delete_tasks(bench, FEW + 1)
@@ -98,6 +102,19 @@ def test_a_project_that_is_suddenly_empty_changes_nothing_until_somebody_says_th
     accepted = bench.bridge.pull(accept_lost=True)
     assert (accepted.lost, accepted.troubles) == (FEW + 1, ())
     assert bench.bridge.push().created == FEW + 1
+
+
+@pytest.mark.catalogue("B9")
+@pytest.mark.parametrize("held", [FULL, FEW])
+def test_a_small_project_that_lists_nothing_is_no_less_suspicious(bench: Bench, held: int) -> None:
+    bench.pushed(*quick_rows(held))
+    bench.answer("t-0")
+    bench.brought_back()
+    delete_tasks(bench, held)
+    before = bench.database()
+    (trouble,) = bench.bridge.pull().troubles
+    assert (trouble.exit_code, "--accept-lost" in trouble.remedy, bench.database()) == (4, True, before)
+    assert bench.bridge.pull(accept_lost=True).lost == held
 
 
 def test_strangers_tasks_do_not_hide_that_a_project_was_emptied(bench: Bench) -> None:
@@ -119,6 +136,7 @@ def test_many_deleted_tasks_of_a_large_project_are_asked_again_without_a_questio
 # ------------------------------------------------------------------------------------------ one project's trouble
 
 
+@pytest.mark.catalogue("B9")
 def test_a_project_that_is_gone_does_not_keep_the_others_waiting(bench: Bench) -> None:
     two_projects(bench)
     bench.answer("c", ANA)
@@ -130,6 +148,7 @@ def test_a_project_that_is_gone_does_not_keep_the_others_waiting(bench: Bench) -
     assert bench.state("q") == "pushed"
 
 
+@pytest.mark.catalogue("A3")
 def test_a_project_that_does_not_answer_does_not_keep_the_others_waiting(bench: Bench) -> None:
     two_projects(bench)
     bench.answer("q", ANA)
@@ -140,6 +159,7 @@ def test_a_project_that_does_not_answer_does_not_keep_the_others_waiting(bench: 
     assert bench.bridge.pull().revisions == 1
 
 
+@pytest.mark.catalogue("A3")
 def test_where_no_project_answers_the_labeling_service_is_away(bench: Bench) -> None:
     two_projects(bench)
     bench.labeling.fail_next(times=2)
@@ -160,6 +180,7 @@ def test_an_item_for_a_project_that_is_gone_stays_queued_and_the_others_are_push
 # ---------------------------------------------------------------------------------------------- --replace-gone
 
 
+@pytest.mark.catalogue("B9")
 def test_a_project_that_is_gone_is_replaced_and_what_was_open_in_it_is_asked_again(bench: Bench) -> None:
     bench.pushed(row("q"), row("done"), row("c", COMPREHENSIVE))
     bench.answer("done")
@@ -237,7 +258,13 @@ class Server:
         base = "http://127.0.0.1:9/api"
         whose = responses.matchers.query_param_matcher
         responses.add(responses.GET, f"{base}/projects/{self.gone}/", status=404, json={})
-        responses.add(responses.GET, f"{base}/projects/{self.there}/", json={"id": self.there, "task_number": 1})
+        shown = {
+            "id": self.there,
+            "task_number": 1,
+            "title": strict.title,
+            "label_config": bench.bridge.label_config("comprehensive"),
+        }
+        responses.add(responses.GET, f"{base}/projects/{self.there}/", json=shown)
         for project, answer in ((self.gone, {"status": 404, "json": {}}), (self.there, {"json": {"tasks": []}})):
             matches = whose({"project": str(project)}, strict_match=False)
             responses.add(responses.GET, f"{base}/tasks/", match=[matches], **answer)
@@ -281,20 +308,21 @@ def test_pushing_into_a_project_that_is_gone_is_exit_code_4(bench: Bench, capsys
 
 
 def test_the_daemon_tells_the_trouble_of_a_project_and_goes_on(whole_bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench, stop, log = whole_bench, threading.Event(), ""
+    bench, log = whole_bench, ""
     two_projects(bench)
     bench.labeling.delete_project(QUICK_PROJECT)
-    thread = threading.Thread(target=daemon.run, args=(bench.bridge,), kwargs={"every": 0.05, "stop": stop})
+    shared = daemon.Shared(Vitals(SystemClock()))
+    thread = threading.Thread(target=daemon.run, args=(bench.bridge,), kwargs={"every": 0.05, "shared": shared})
     thread.start()
     try:
         deadline = time.monotonic() + 60
-        while log.count('"daemon.cycle"') < 2 and time.monotonic() < deadline:
+        while shared.vitals.counts["cycle", "good"] < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-            log += capsys.readouterr().err
     finally:
-        stop.set()
+        shared.stop.set()
+        shared.nudges.wake()
         thread.join(timeout=60)
-    lines = [json.loads(line) for line in log.splitlines()]
-    told = next(line for line in lines if line["event"] == "daemon.trouble")
-    assert (told["level"], told["project"]) == ("warning", TITLE)
-    assert Counter(line["event"] for line in lines)["daemon.cycle"] >= 2
+    log = capsys.readouterr().err
+    told = next(line for line in map(json.loads, log.splitlines()) if line["action"] == "daemon.trouble")
+    assert (told["level"], told["project"]) == ("error", TITLE)
+    assert shared.vitals.counts["cycle", "good"] >= 2

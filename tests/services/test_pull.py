@@ -31,6 +31,7 @@ def test_an_answer_comes_back_with_who_gave_it_and_what_they_said(bench: Bench) 
     assert bench.state("t-1") == "answered"
 
 
+@pytest.mark.catalogue("B5")
 def test_the_same_page_twice_stores_no_revision_twice(bench: Bench) -> None:
     bench.pushed(row("t-1"), row("t-2"))
     bench.answer("t-1")
@@ -42,6 +43,7 @@ def test_the_same_page_twice_stores_no_revision_twice(bench: Bench) -> None:
     assert (again.revisions, again.tombstones, bench.database()) == (0, 0, before)
 
 
+@pytest.mark.catalogue("B5")
 def test_without_its_cursor_everything_is_read_again_and_nothing_is_stored_twice(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     bench.answer("t-1")
@@ -76,6 +78,7 @@ def test_each_edit_is_a_new_revision_of_the_same_annotation(bench: Bench) -> Non
     assert len(list_of(bench.bridge.trace("t-1")["annotations"])) == 2
 
 
+@pytest.mark.catalogue("B8")
 def test_a_deleted_annotation_is_a_tombstone_and_what_it_said_is_kept(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     given = bench.answer("t-1")
@@ -89,6 +92,7 @@ def test_a_deleted_annotation_is_a_tombstone_and_what_it_said_is_kept(bench: Ben
     assert len(list_of(bench.bridge.trace("t-1")["annotations"])) == 2
 
 
+@pytest.mark.catalogue("B7")
 def test_a_skip_is_kept_but_is_no_answer(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     bench.labeling.skip(bench.task_id("t-1"), ANA)
@@ -98,6 +102,7 @@ def test_a_skip_is_kept_but_is_no_answer(bench: Bench) -> None:
     assert bench.bridge.resolve().decisions == 0
 
 
+@pytest.mark.catalogue("B7")
 def test_an_answer_changed_by_somebody_else_is_quarantined_and_shown(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     given = bench.answer("t-1", ANA)
@@ -109,6 +114,7 @@ def test_an_answer_changed_by_somebody_else_is_quarantined_and_shown(bench: Benc
     assert (problem["item_id"], problem["reason"]) == ("t-1", "edited by somebody other than its author")
 
 
+@pytest.mark.catalogue("B7")
 def test_answers_made_in_bulk_from_predictions_are_quarantined(bench: Bench) -> None:
     bench.pushed(row("t-1"), row("t-2"))
     bench.labeling.annotate_in_bulk(bench.bridge.store.projects()[0], ANA)
@@ -133,6 +139,7 @@ def test_tasks_that_nobody_promised_are_left_alone(bench: Bench) -> None:
     assert bench.bridge.pull().revisions == 1
 
 
+@pytest.mark.catalogue("A1")
 def test_an_answer_given_before_the_push_was_confirmed_is_not_lost(bench: Bench) -> None:
     bench.ingest(row("t-1"))
     bench.labeling.lose_next_reply()
@@ -148,6 +155,7 @@ def test_an_answer_given_before_the_push_was_confirmed_is_not_lost(bench: Bench)
     assert bench.decision("t-1").output == {"label": "cancel"}
 
 
+@pytest.mark.catalogue("A3")
 def test_while_the_labeling_service_is_away_no_cursor_moves(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     bench.answer("t-1")
@@ -158,6 +166,7 @@ def test_while_the_labeling_service_is_away_no_cursor_moves(bench: Bench) -> Non
     assert bench.bridge.pull().revisions == 1
 
 
+@pytest.mark.catalogue("B9")
 def test_a_project_that_is_gone_is_not_a_thousand_deletions(bench: Bench) -> None:
     bench.pushed(row("t-1"))
     bench.answer("t-1")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from hitl_bridge.core.model import NONE_OF_THESE, ItemId, ProjectKey, PushKey, ReviewTask, TaskId, TaskState
+from hitl_bridge.core.model import NONE_OF_THESE, ItemId, Project, ProjectKey, PushKey, ReviewTask, TaskId, TaskState
 from hitl_bridge.core.sync import ROLL_OVER, push_key
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
-from hitl_bridge.ports import RemoteTask
+from hitl_bridge.ports import PushOutcome, RemoteTask, TaskContent
 from hitl_bridge.services.push import SEND_AT_ONCE, SETTLE_TIME
-from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, row, without_git
+from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, BreakableLabeling, Watch, row, without_git
 
 
 def key_of(bench: Bench, item_id: str) -> PushKey:
@@ -44,6 +45,7 @@ def test_new_items_join_the_project_that_is_there(bench: Bench) -> None:
     assert len(bench.labeling.tasks()) == 2
 
 
+@pytest.mark.catalogue("A1")
 def test_a_lost_reply_leaves_tasks_unclear_and_they_are_looked_up_and_none_is_doubled(bench: Bench) -> None:
     bench.ingest(*(row(f"t-{number}") for number in range(5)))
     bench.labeling.lose_next_reply()
@@ -56,6 +58,7 @@ def test_a_lost_reply_leaves_tasks_unclear_and_they_are_looked_up_and_none_is_do
     assert len(bench.labeling.tasks()) == len(set(bench.labeling.tasks())) == 5
 
 
+@pytest.mark.catalogue("A1")
 def test_a_connection_that_breaks_after_the_tasks_were_made_leads_to_no_double(bench: Bench) -> None:
     bench.ingest(row("t-1"), row("t-2"))
     bench.labeling.breaks = True
@@ -66,6 +69,7 @@ def test_a_connection_that_breaks_after_the_tasks_were_made_leads_to_no_double(b
     assert len(bench.labeling.tasks()) == 2
 
 
+@pytest.mark.catalogue("A2")
 def test_a_crash_after_sending_is_repaired_by_another_process_without_a_double(bench: Bench) -> None:
     bench.ingest(row("t-1"), row("t-2"))
     bench.labeling.lose_next_reply()
@@ -77,6 +81,7 @@ def test_a_crash_after_sending_is_repaired_by_another_process_without_a_double(b
     assert len(bench.labeling.tasks()) == 2
 
 
+@pytest.mark.catalogue("A2")
 def test_what_never_arrived_is_sent_again_but_only_after_the_server_had_time_to_finish(bench: Bench) -> None:
     bench.ingest(row("t-1"))
     unclear = bench.bridge.store
@@ -96,6 +101,7 @@ def _promise(bench: Bench, item_id: str) -> ReviewTask:
     return ReviewTask(key_of(bench, item_id), item.item_id, 1, 1, 0, ProjectKey("general", "quick"))
 
 
+@pytest.mark.catalogue("A3")
 def test_while_the_labeling_service_is_away_nothing_is_sent_and_nothing_is_lost(bench: Bench) -> None:
     bench.ingest(row("t-1"))
     bench.labeling.fail_next()
@@ -113,6 +119,7 @@ def test_a_refused_token_stops_the_push_and_the_items_stay_queued(bench: Bench) 
     assert bench.state("t-1") == "queued"
 
 
+@pytest.mark.catalogue("A5")
 def test_a_refused_task_is_quarantined_with_the_reason_and_the_rest_goes_in(bench: Bench) -> None:
     bench.ingest(row("good-1"), row("bad"), row("good-2"))
     bench.labeling.refused[key_of(bench, "bad")] = "the text is too long"
@@ -202,3 +209,93 @@ def test_none_of_these_is_an_answer_on_every_page(bench: Bench) -> None:
     bench.answer("q", BEN, NONE_OF_THESE)
     bench.brought_back()
     assert bench.decision("q").outcome.value == "rejected"
+
+
+class NeverArriving(BreakableLabeling):
+    """The first request is waited for in vain, until long after it was sent."""
+
+    clock: Watch
+    waits = True
+
+    def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
+        if not self.waits:
+            return super().create_tasks(project, tasks)
+        self.waits = False
+        self.clock.turn(2 * SETTLE_TIME.total_seconds())
+        return PushOutcome(unknown=tuple(task.push_key for task in tasks), reason="it did not answer")
+
+
+@pytest.mark.catalogue("A1", "B13")
+def test_the_pause_before_sending_again_counts_from_when_the_outcome_became_unclear(tmp_path: Path) -> None:
+    bench = Bench(without_git(tmp_path / "workspace"), NeverArriving())
+    assert isinstance(bench.labeling, NeverArriving)
+    bench.labeling.clock = bench.clock
+    bench.ingest(row("t-1"))
+    assert bench.bridge.push().pending == 1
+    assert bench.bridge.push().pending == 1
+    bench.clock.turn(SETTLE_TIME.total_seconds())
+    assert bench.bridge.push().created == 1
+
+
+@pytest.mark.catalogue("A3", "B13")
+def test_after_an_unclear_outcome_nothing_more_is_sent_to_that_project(bench: Bench) -> None:
+    bench.ingest(*(row(f"t-{number:04}") for number in range(SEND_AT_ONCE + 2)))
+    bench.labeling.lose_next_reply()
+    result = bench.bridge.push()
+    assert (result.created, result.pending, len(bench.tasks(TaskState.INTENDED))) == (0, SEND_AT_ONCE, 2)
+    again = bench.bridge.push()
+    assert (again.created, again.already_there, again.pending) == (2, SEND_AT_ONCE, 0)
+    assert len(set(bench.labeling.tasks())) == len(bench.labeling.tasks()) == SEND_AT_ONCE + 2
+
+
+@pytest.mark.catalogue("A3")
+def test_a_project_that_does_not_let_us_in_does_not_keep_the_others_waiting(bench: Bench) -> None:
+    bench.ingest(row("q"), row("c", COMPREHENSIVE))
+    bench.labeling.fail_next(AccessRefused("403"))
+    result = bench.bridge.push()
+    assert (result.created, [trouble.exit_code for trouble in result.troubles]) == (1, [4])
+    assert bench.bridge.push().created == 1
+
+
+@pytest.mark.catalogue("A10")
+def test_a_task_that_was_sent_twice_is_left_once_when_it_is_looked_up(bench: Bench) -> None:
+    bench.ingest(row("t-1"))
+    bench.labeling.lose_next_reply()
+    bench.bridge.push()
+    (task,) = bench.labeling.find_tasks(bench.bridge.store.projects()[0], [key_of(bench, "t-1")])
+    bench.labeling.double(task.task_id)
+    assert len(bench.labeling.tasks()) == 2
+    assert bench.bridge.push().already_there == 1
+    assert len(bench.labeling.tasks()) == 1
+    assert "double_deleted" in str(bench.bridge.trace("t-1")["events"])
+
+
+@pytest.mark.catalogue("B11")
+def test_a_label_config_that_somebody_changed_is_left_alone_until_it_is_to_be_put_back(bench: Bench) -> None:
+    bench.pushed(row("t-1"))
+    project = bench.bridge.store.projects()[0]
+    theirs = bench.bridge.label_config("quick").replace("billing", "invoices")
+    bench.labeling.relabel(project.project_id, theirs)
+    bench.ingest(row("t-2"))
+    before = bench.database()
+    (trouble,) = bench.bridge.push().troubles
+    assert (trouble.exit_code, bench.state("t-2"), "--restore-label-config" in trouble.remedy) == (4, "queued", True)
+    assert bench.labeling.look(project).label_config_sha256 != project.label_config_sha256
+    assert [line for line in before if "projects" in line] == [line for line in bench.database() if "projects" in line]
+    result = bench.bridge.push(restore_label_config=True)
+    assert (result.restored, result.created, result.troubles) == (1, 1, ())
+    assert bench.labeling.look(project).label_config_sha256 == project.label_config_sha256
+    assert bench.bridge.push(restore_label_config=True).restored == 0
+
+
+@pytest.mark.catalogue("B11")
+def test_a_change_of_our_own_label_config_is_brought_there_and_is_no_alarm(bench: Bench) -> None:
+    bench.pushed(row("t-1"))
+    template = bench.root / "label_configs" / "text-classification.quick.xml"
+    template.write_text(template.read_text("utf-8").replace("</View>", '<Header value="Take your time"/></View>', 1), "utf-8")
+    assert bench.bridge.pull().troubles == ()
+    bench.ingest(row("t-2"))
+    assert bench.bridge.push().created == 1
+    project = bench.bridge.store.projects()[0]
+    assert bench.labeling.look(project).label_config_sha256 == project.label_config_sha256
+    assert bench.bridge.pull().troubles == ()

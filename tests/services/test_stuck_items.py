@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
-from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemId
+from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemId, JSONObject
+from hitl_bridge.core.task_types import Controls
+from hitl_bridge.core.task_types.classification import TextClassification
+from hitl_bridge.errors import LabelingUnavailable
+from hitl_bridge.services.attempts import in_order, tried
+from hitl_bridge.services.push import push
+from hitl_bridge.services.resolve import resolve
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, STRANGER, Bench, row
 
 FOREIGN = "edited by somebody other than its author"
@@ -185,3 +195,177 @@ def test_every_annotation_that_did_not_count_is_kept(bench: Bench) -> None:
     keys = [task.push_key for task in bench.tasks() if task.item_id == ItemId("t-1")]
     assert [each.state for each in bench.bridge.store.annotations_of(keys)] == [AnnotationState.ANSWER]
     assert len(keys) == 2
+
+
+# ------------------------------------------------------------------------------- items that the process dies of
+
+
+class Poisonous(TextClassification):
+    """A task type that takes the process with it when it compares a certain answer."""
+
+    def same(self, one: JSONObject | None, other: JSONObject | None) -> bool:
+        if (one or {}).get("label") == "cancel":
+            os._exit(70)
+        return super().same(one, other)
+
+
+class Puzzled(TextClassification):
+    """One that meets what nobody foresaw."""
+
+    def same(self, one: JSONObject | None, other: JSONObject | None) -> bool:
+        if (one or {}).get("label") == "cancel":
+            raise ZeroDivisionError
+        return super().same(one, other)
+
+
+def answered(bench: Bench, *labels: str) -> None:
+    """An item for each answer: `cancel` is what the process dies of."""
+    bench.pushed(*(row(f"t-{number}") for number in range(len(labels))))
+    for number, label in enumerate(labels):
+        bench.answer(f"t-{number}", ANA, label)
+    bench.bridge.pull()
+
+
+def resolved_in_a_process(bench: Bench) -> bool:
+    """Whether a process that resolves comes to its end."""
+    bench.bridge.close()  # no connection goes through a fork
+    child = os.fork()
+    if child == 0:
+        bridge = bench.opened()
+        resolve(bridge.store, replace(bridge.policy, kind=Poisonous()), bridge.clock)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    bench.bridge = bench.opened()
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.catalogue("C9")
+def test_an_item_that_the_process_dies_of_is_set_aside_and_all_the_others_go_on(bench: Bench) -> None:
+    answered(bench, "refund", "billing", "cancel", "refund", "billing")
+    ended = [resolved_in_a_process(bench) for _ in range(4)]
+    assert ended == [False, False, False, True]
+    assert [bench.state(f"t-{number}") for number in range(5)] == ["decided", "decided", "failed", "decided", "decided"]
+    (line,) = bench.bridge.failures()
+    assert (line.item_id, line.state) == ("t-2", "failed")
+    assert "3 times" in line.reason
+    assert bench.bridge.store.deaths("resolve") == {}
+    told = bench.bridge.store.insights().last_event("failed")
+    assert told is not None
+    assert told.item_id == ItemId("t-2")
+
+
+@pytest.mark.catalogue("C9")
+def test_the_others_wait_for_no_more_than_the_first_death(bench: Bench) -> None:
+    answered(bench, "cancel", "refund", "billing", "refund")
+    resolved_in_a_process(bench)  # all of them at once
+    resolved_in_a_process(bench)  # one by one, the poison first
+    resolved_in_a_process(bench)  # the least suspicious first
+    assert [bench.state(f"t-{number}") for number in (1, 2, 3)] == ["decided"] * 3
+    assert bench.bridge.store.deaths("resolve") == {"t-0#1": 3}
+
+
+@pytest.mark.catalogue("C9")
+def test_two_poisons_are_both_set_aside_in_the_end(bench: Bench) -> None:
+    answered(bench, "cancel", "refund", "cancel", "billing")
+    deaths = 0
+    while not resolved_in_a_process(bench):
+        deaths += 1
+        assert deaths < 10
+    assert [bench.state(f"t-{number}") for number in range(4)] == ["failed", "decided", "failed", "decided"]
+
+
+def test_an_item_that_was_set_aside_is_asked_again_and_decided_once_the_cause_is_mended(bench: Bench) -> None:
+    answered(bench, "cancel")
+    while not resolved_in_a_process(bench):
+        pass
+    bench.bridge.retry("t-0", by="Ben <ben@example.com>", reason="new version installed")
+    assert bench.bridge.push().created == 1
+    assert bench.bridge.resolve().decisions == 1  # the answer of the round before is there
+    assert bench.decision("t-0").output == {"label": "cancel"}
+
+
+def test_what_nobody_foresaw_is_counted_as_a_death_and_set_aside_in_the_end(bench: Bench) -> None:
+    answered(bench, "refund", "cancel")
+    policy = replace(bench.bridge.policy, kind=Puzzled())
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            resolve(bench.bridge.store, policy, bench.clock)
+    assert resolve(bench.bridge.store, policy, bench.clock).failed == 1
+    assert [bench.state(f"t-{number}") for number in range(2)] == ["decided", "failed"]
+
+
+class PoisonousPage(TextClassification):
+    """One that takes the process with it when a certain prediction is put on the page."""
+
+    def prefill(self, output: JSONObject) -> Controls:
+        if output.get("label") == "cancel":
+            os._exit(70)
+        return super().prefill(output)
+
+
+def pushed_in_a_process(bench: Bench) -> bool:
+    """Whether a process that pushes comes to its end. What it sends goes to a labeling service of its own, and is lost."""
+    bench.bridge.close()
+    bench.clock.turn(61)  # what died may have been sent: not again at once
+    child = os.fork()
+    if child == 0:
+        bridge = bench.opened()
+        push(bridge._push_ports, replace(bridge.policy, kind=PoisonousPage()))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    bench.bridge = bench.opened()
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.catalogue("C9")
+def test_a_task_that_the_process_dies_of_is_set_aside_and_all_the_others_are_sent(bench: Bench) -> None:
+    poison = row("poison", prediction={"label": "cancel"})
+    bench.pushed(row("first"))  # the project is there
+    bench.ingest(row("t-1"), poison, row("t-2"))
+    ended = [pushed_in_a_process(bench) for _ in range(4)]
+    assert ended == [False, False, False, True]
+    assert [bench.state(item_id) for item_id in ("t-1", "poison", "t-2")] == ["pushed", "failed", "pushed"]
+    assert bench.bridge.store.deaths("push") == {}
+    bench.bridge.retry("poison", by="Ben <ben@example.com>")
+    assert bench.bridge.push().created == 1
+
+
+def test_a_push_whose_outcome_is_unclear_is_held_against_nobody(bench: Bench) -> None:
+    bench.ingest(row("t-1"), row("t-2"))
+    bench.labeling.lose_next_reply()
+    assert bench.bridge.push().pending == 2
+    assert bench.bridge.store.deaths("push") == {}
+    bench.labeling.breaks = True
+    bench.ingest(row("t-3"))
+    bench.clock.turn(61)
+    with pytest.raises(LabelingUnavailable):
+        bench.bridge.push()
+    assert bench.bridge.store.deaths("push") == {}
+
+
+def test_an_outage_is_held_against_nobody(bench: Bench) -> None:
+    counted: list[Mapping[str, int]] = []
+
+    def meets_an_outage() -> None:
+        with tried(bench.bridge.store, "resolve", ["t-1#1"], bench.clock.now()):
+            counted.append(bench.bridge.store.deaths("resolve"))
+            raise LabelingUnavailable("away")
+
+    with pytest.raises(LabelingUnavailable):
+        meets_an_outage()
+    assert counted == [{"t-1#1": 1}]
+    assert bench.bridge.store.deaths("resolve") == {}
+
+
+def test_nothing_is_written_where_nothing_is_to_be_resolved(bench: Bench) -> None:
+    answered(bench, "refund")
+    bench.bridge.resolve()
+    before = bench.database()
+    assert bench.bridge.resolve().decisions == 0
+    assert bench.database() == before
+
+
+def test_suspects_come_one_by_one_after_all_others_the_least_suspicious_first() -> None:
+    order = in_order(list("abcdef"), str, {"b": 2, "c": 1, "e": 3, "f": 1})
+    assert order.batches == (("a", "d"), ("c",), ("f",), ("b",))
+    assert order.given_up == ("e",)

@@ -8,6 +8,7 @@ can be ordered for the next calls.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -23,9 +24,12 @@ from hitl_bridge.core.model import (
     PushKey,
     TaskId,
 )
+from hitl_bridge.core.sync import OVERLAP, label_config_changed
 from hitl_bridge.core.task_types import Controls
 from hitl_bridge.errors import BridgeError, LabelingUnavailable, RemoteGone, UnknownName
 from hitl_bridge.ports import (
+    ManifestTask,
+    ProjectLook,
     ProjectPlan,
     PushOutcome,
     Refusal,
@@ -47,6 +51,15 @@ class _Project:
     tasks: dict[TaskId, dict[str, JSON]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What a backup of the labeling service holds."""
+
+    projects: dict[ProjectId, _Project]
+    last_id: int
+    people: dict[str, int]
+
+
 class InMemoryLabeling:
     """Implements `ports.LabelingService`; `answer`, `revise`, `skip` and the deletions are what reviewers do.
 
@@ -62,6 +75,9 @@ class InMemoryLabeling:
         self._people: dict[str, int] = {"bridge@example.com": _OUR_ID}
         self._last_id = 0
         self._ticks = 0
+        self._skew = timedelta(0)
+        self._unreadable: set[TaskId] = set()
+        self._drafts: set[TaskId] = set()
         self._failures: list[BridgeError] = []
         self._lose_reply = False
 
@@ -71,14 +87,17 @@ class InMemoryLabeling:
         self._called()
         return ServiceStatus(self._url, "in memory", "bridge@example.com")
 
-    def keep_project(self, plan: ProjectPlan, known: Project | None) -> Project:
+    def keep_project(self, plan: ProjectPlan, known: Project | None, *, restore_config: bool = False) -> Project:
         self._called()
         config = LabelConfig(plan.label_config)
         there = self._marked(plan.key) if known is None else known.project_id
         tasks = {} if there is None else self._project(there).tasks
+        if known is not None and not restore_config:
+            self._refuse_changed_config(known, config.sha256)
         project_id = ProjectId(self._new_id()) if there is None else there
         self._projects[project_id] = _Project(plan, config, plan.key.mark, tasks)
-        return Project(plan.key, project_id, plan.title, f"{self._url}/projects/{project_id}/", config.sha256)
+        url, epoch = f"{self._url}/projects/{project_id}/", 0 if known is None else known.epoch
+        return Project(plan.key, project_id, plan.title, url, config.sha256, epoch)
 
     def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
         self._called()
@@ -101,20 +120,42 @@ class InMemoryLabeling:
         found = payloads.remote_tasks([counted(row) for row in self._project(project.project_id).tasks.values()])
         return [task for task in found if task.push_key in set(keys)]
 
-    def task_count(self, project: Project) -> int:
+    def delete_untouched(self, project: Project, task: RemoteTask) -> bool:
         self._called()
-        return len(self._project(project.project_id).tasks)
+        row = self._project(project.project_id).tasks.get(task.task_id)
+        if row is None:
+            return True
+        if payloads.bridge_key(row) != task.push_key or payloads.rows_of(row, "annotations") or task.task_id in self._drafts:
+            return False
+        self.delete_task(task.task_id)
+        return True
+
+    def look(self, project: Project) -> ProjectLook:
+        self._called()
+        there = self._project(project.project_id)
+        return ProjectLook(len(there.tasks), there.config.sha256)
 
     def changed_since(self, project: Project, cursor: str | None) -> Iterator[RemoteTaskState]:
         self._called()
-        there = self._project(project.project_id)
-        since = "" if cursor is None else payloads.filter_time(cursor)
-        rows = [row for row in there.tasks.values() if row["touched"] and str(row["updated_at"]) >= since]
-        reader = Reader(there.config, self._name_of, _OUR_ID)
+        tasks = self._project(project.project_id).tasks
+        newest = "" if cursor is None else min(cursor, self._now())
+        since = payloads.filter_time(newest, OVERLAP) if newest else ""
+        rows = [row for row in tasks.values() if row["touched"] and str(row["updated_at"]) >= since]
         for row in sorted(rows, key=lambda row: str(row["updated_at"])):
-            state = payloads.task_state(row, lambda: reader)
-            if state is not None and (state.annotations or cursor is not None):
+            state = self._state(project, row)
+            if state is not None and (state.annotations or state.unreadable or cursor is not None):
                 yield state
+
+    def states_of(self, project: Project, ids: Sequence[TaskId]) -> list[RemoteTaskState]:
+        self._called()
+        tasks = self._project(project.project_id).tasks
+        states = [self._state(project, tasks[task_id]) for task_id in ids if task_id in tasks]
+        return [state for state in states if state is not None]
+
+    def manifest(self, project: Project) -> Iterator[ManifestTask]:
+        self._called()
+        for row in self._project(project.project_id).tasks.values():
+            yield payloads.manifest_task(row)
 
     def task_url(self, project: Project, task_id: TaskId) -> str:
         return f"{self._url}/projects/{project.project_id}/data?task={task_id}"
@@ -154,6 +195,44 @@ class InMemoryLabeling:
     def delete_task(self, task_id: TaskId) -> None:
         self._home(task_id).tasks.pop(task_id)
 
+    def begin_draft(self, task_id: TaskId) -> None:
+        """Somebody has begun to answer and not submitted."""
+        self._drafts.add(task_id)
+
+    def delete_account(self, reviewer: str) -> None:
+        """Their annotations stay, without a name; no task is touched by it."""
+        number = self._person(reviewer)
+        for row in self._rows():
+            for name in ("completed_by", "updated_by"):
+                kept = [{**one, name: None} if one.get(name) == number else one for one in annotations_of(row)]
+                row["annotations"] = kept
+
+    def move_annotations(self, task_id: TaskId, to: TaskId) -> None:
+        """As the clean-up of duplicates does: no time moves, and the emptied task is gone."""
+        home = self._home(task_id)
+        moved = annotations_of(home.tasks.pop(task_id))
+        home.tasks[to]["annotations"] = [*annotations_of(home.tasks[to]), *moved]
+
+    def annotate_unnoticed(self, task_id: TaskId, reviewer: str, controls: Controls) -> AnnotationId:
+        """The database was locked between storing the annotation and touching its task: no time moves."""
+        row = self._home(task_id).tasks[task_id]
+        before = {name: row[name] for name in ("updated_at", "touched")}
+        given = self.answer(task_id, reviewer, controls)
+        row.update(before)
+        return given
+
+    def relabel(self, project_id: ProjectId, label_config: str) -> None:
+        """Somebody changes the label config."""
+        self._project(project_id).config = LabelConfig(label_config)
+
+    def backup(self) -> Backup:
+        """Everything as it is now."""
+        return Backup(deepcopy(self._projects), self._last_id, dict(self._people))
+
+    def restore(self, backup: Backup) -> None:
+        """Back to how it was then; ids that were given since are given again."""
+        self._projects, self._last_id, self._people = deepcopy(backup.projects), backup.last_id, dict(backup.people)
+
     def delete_project(self, key: ProjectKey) -> None:
         self._projects = {pid: one for pid, one in self._projects.items() if one.plan.key != key}
 
@@ -164,8 +243,7 @@ class InMemoryLabeling:
 
     def tasks(self) -> list[PushKey]:
         """The keys of every task there is, doubles included."""
-        rows = [row for one in self._projects.values() for row in one.tasks.values()]
-        return [key for row in rows if (key := payloads.bridge_key(row)) is not None]
+        return [key for row in self._rows() if (key := payloads.bridge_key(row)) is not None]
 
     # --------------------------------------------------------------------------------------------- troubles
 
@@ -176,7 +254,35 @@ class InMemoryLabeling:
     def lose_next_reply(self) -> None:
         self._lose_reply = True
 
+    def make_unreadable(self, task_id: TaskId, *, unreadable: bool = True) -> None:
+        """From now on this task can't be shown, as one with half of a surrogate pair in an answer; or it can again."""
+        (self._unreadable.add if unreadable else self._unreadable.discard)(task_id)
+
+    def double(self, task_id: TaskId) -> TaskId:
+        """A request that had been given up is carried out after all: the same task once more."""
+        home, again, at = self._home(task_id), TaskId(self._new_id()), self._tick()
+        times: dict[str, JSON] = {"id": int(again), "created_at": at, "updated_at": at}
+        home.tasks[again] = {**home.tasks[task_id], **times, "annotations": [], "touched": False}
+        return again
+
+    def turn_clock(self, by: timedelta) -> None:
+        """Sets the labeling service's own clock forward or back."""
+        self._skew += by
+
     # ---------------------------------------------------------------------------------------------- insides
+
+    def _refuse_changed_config(self, known: Project, wanted: str) -> None:
+        if self._project(known.project_id).config.sha256 not in (known.label_config_sha256, wanted):
+            raise label_config_changed(known)
+
+    def _state(self, project: Project, row: Mapping[str, JSON]) -> RemoteTaskState | None:
+        if row["id"] in self._unreadable:
+            return payloads.unreadable_state(row, "the labeling service can't show it")
+        reader = Reader(self._project(project.project_id).config, self._name_of, _OUR_ID)
+        return payloads.task_state(row, lambda: reader)
+
+    def _rows(self) -> list[dict[str, JSON]]:
+        return [row for one in self._projects.values() for row in one.tasks.values()]
 
     def _checked(self, content: TaskContent, config: LabelConfig) -> Prepared | Refusal:
         if content.push_key in self.refused:
@@ -188,7 +294,7 @@ class InMemoryLabeling:
         row = dict(payloads.task_json(content, there.config))
         row |= {"id": int(task_id), "created_at": at, "updated_at": at, "annotations": [], "touched": False}
         there.tasks[task_id] = row
-        return RemoteTask(content.push_key, task_id, at)
+        return RemoteTask(content.push_key, task_id)
 
     def _annotate(
         self,
@@ -264,7 +370,14 @@ class InMemoryLabeling:
     def _tick(self) -> str:
         """A time of its own, a millisecond after the one before."""
         self._ticks += 1
-        return payloads.filter_time((_EPOCH + timedelta(milliseconds=self._ticks)).isoformat())
+        return self._now()
+
+    def _now(self) -> str:
+        return payloads.filter_time((_EPOCH + self._skew + timedelta(milliseconds=self._ticks)).isoformat())
+
+
+def annotations_of(row: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
+    return [one for one in payloads.rows_of(row, "annotations") if isinstance(one, Mapping)]
 
 
 def counted(row: Mapping[str, JSON]) -> JSON:

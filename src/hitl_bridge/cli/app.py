@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hitl_bridge.cli import demo, labeling_server, loop, model, read, workspace
+from hitl_bridge.cli import audit, daemon, demo, keep, labeling_server, loop, model, people, read, workspace
 
 app = typer.Typer(
     name="hitl-bridge",
@@ -37,9 +37,14 @@ app.command()(loop.pull)
 app.command()(loop.resolve)
 app.command()(loop.commit)
 app.command()(loop.sync)
-app.command()(loop.daemon)
+app.command()(daemon.daemon)
+app.add_typer(daemon.token, name="token")
 app.command()(read.status)
 app.command()(read.trace)
+app.add_typer(audit.app, name="audit")
+app.add_typer(people.quarantine, name="quarantine")
+app.add_typer(people.failures, name="failures")
+app.command()(keep.backup)
 app.command()(model.retrain)
 app.command()(model.promote)
 app.command()(model.predict)

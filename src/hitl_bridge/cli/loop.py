@@ -1,4 +1,4 @@
-"""The steps of the loop, one command each; `sync` is all of them, `daemon` repeats it."""
+"""The steps of the loop, one command each; `sync` is all of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hitl_bridge.cli.options import DryRun, Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json, progress
 
 if TYPE_CHECKING:
+    from hitl_bridge.services.cycle import CycleResult
     from hitl_bridge.services.troubles import Trouble
 
 _WITH_PROBLEMS = 1
@@ -63,11 +64,16 @@ def push(
     replace_gone: Annotated[
         bool, typer.Option("--replace-gone", help="Give up projects that were deleted; ask what was open there in a new one.")
     ] = False,
+    restore_label_config: Annotated[
+        bool, typer.Option("--restore-label-config", help="Put our label config back where somebody changed it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create a pre-annotated task in Label Studio for every queued item."""
     with open_workspace(context) as bridge, progress("Pushing tasks", hidden=as_json or dry_run) as advance:
-        result = bridge.push(dry_run=dry_run, replace_gone=replace_gone, progress=advance)
+        result = bridge.push(
+            dry_run=dry_run, replace_gone=replace_gone, restore_label_config=restore_label_config, progress=advance
+        )
     if as_json:
         print_json(result)
     else:
@@ -78,12 +84,14 @@ def push(
                 "created": result.created,
                 "already there": result.already_there,
                 "rejected": result.rejected,
+                **({"set aside (the process died of them)": result.failed} if result.failed else {}),
                 "pending (outcome unclear, looked up next time)": result.pending,
                 **({"projects replaced": result.replaced} if replace_gone else {}),
+                **({"label configs put back": result.restored} if restore_label_config else {}),
                 **{f"  {name}": count for name, count in result.projects.items()},
             },
         )
-    _leave(result.troubles, problems=result.rejected)
+    _leave(result.troubles, problems=result.rejected + result.failed)
 
 
 def pull(
@@ -91,11 +99,16 @@ def pull(
     accept_lost: Annotated[
         bool, typer.Option("--accept-lost", help="Believe it when most tasks of a project are gone, and ask again.")
     ] = False,
+    accept_restored: Annotated[
+        bool,
+        typer.Option("--accept-restored", help="Believe it when Label Studio was restored from a backup; keep what it lost."),
+    ] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Compare every project as a whole, not just what changed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Bring back the answers that changed since the last time."""
     with open_workspace(context) as bridge:
-        result = bridge.pull(accept_lost=accept_lost)
+        result = bridge.pull(accept_lost=accept_lost, accept_restored=accept_restored, sweep=sweep)
     if as_json:
         print_json(result)
     else:
@@ -106,10 +119,13 @@ def pull(
                 "deleted answers": result.tombstones,
                 "in quarantine": result.quarantined,
                 "deleted tasks": result.lost,
+                **({"doubled tasks, deleted": result.doubles} if result.doubles else {}),
+                **({"tasks that Label Studio can't show": result.unreadable} if result.unreadable else {}),
+                **({"projects compared as a whole": result.swept} if result.swept else {}),
                 "requests": result.requests,
             },
         )
-    _leave(result.troubles, problems=result.quarantined)
+    _leave(result.troubles, problems=result.quarantined + result.unreadable)
 
 
 def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -118,6 +134,7 @@ def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fal
         result = bridge.resolve(dry_run=dry_run)
     if as_json:
         print_json(result)
+        _leave((), problems=result.failed)
         return
     facts(
         "Would resolve" if dry_run else "Resolved",
@@ -127,8 +144,10 @@ def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fal
             "escalated (to an adjudicator)": result.escalated,
             "incomplete": result.incomplete,
             "of these asked again (the answers do not count)": result.asked_again,
+            **({"set aside (the process died of them)": result.failed} if result.failed else {}),
         },
     )
+    _leave((), problems=result.failed)
 
 
 def commit(context: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -153,10 +172,16 @@ def commit(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fals
         )
 
 
-def sync(context: typer.Context, as_json: Json = False) -> None:
+def sync(
+    context: typer.Context,
+    accept_restored_store: Annotated[
+        bool, typer.Option("--accept-restored-store", help="Go on with a store that was restored from a backup.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """One cycle: push, pull, resolve, push next rounds, commit."""
     with open_workspace(context) as bridge:
-        result = bridge.sync()
+        result = bridge.sync(accept_restored_store=accept_restored_store)
     quarantined, rejected = result.pull.quarantined, result.push.rejected + result.next_rounds.rejected
     if as_json:
         print_json(result)
@@ -174,7 +199,11 @@ def sync(context: typer.Context, as_json: Json = False) -> None:
                 "committed": result.commit.tag or "nothing new",
             },
         )
-    _leave(result.troubles, problems=quarantined + rejected)
+    _leave(result.troubles, problems=quarantined + rejected + _failed(result))
+
+
+def _failed(result: CycleResult) -> int:
+    return result.push.failed + result.resolve.failed + result.next_rounds.failed
 
 
 def _leave(troubles: Sequence[Trouble], *, problems: int) -> None:
@@ -184,14 +213,3 @@ def _leave(troubles: Sequence[Trouble], *, problems: int) -> None:
     worst = max((each.exit_code for each in troubles), default=0)
     if worst or problems:
         raise typer.Exit(max(worst, _WITH_PROBLEMS))
-
-
-def daemon(
-    context: typer.Context,
-    every: Annotated[float, typer.Option(help="Seconds between two cycles.", min=1.0)] = 30.0,
-) -> None:
-    """Repeat the cycle until stopped (SIGTERM or Ctrl-C); goes on when Label Studio is away and comes back."""
-    from hitl_bridge.daemon import run
-
-    with open_workspace(context) as bridge:
-        run(bridge, every=every)

@@ -14,6 +14,7 @@ def tell(life: Mapping[str, JSON]) -> list[str]:
     lines += [_routed(revision) for revision in _rows(life, "revisions")]
     lines += [_asked(task) for task in _rows(life, "tasks")]
     lines += [_answered(annotation) for annotation in _rows(life, "annotations")]
+    lines += [_settled_by_hand(event) for event in _rows(life, "events") if _is_a_person_s(event)]
     lines += [_decided(decision) for decision in _rows(life, "decisions")]
     lines += [_line("trained", f"{model.get('role')} {model.get('model_version')}") for model in _rows(life, "models")]
     return lines
@@ -72,6 +73,18 @@ def _answered(annotation: Mapping[str, JSON]) -> str:
         return _line("answered", f"{who}: {annotation.get('state')} {annotation.get('reason') or ''}".rstrip())
     why = answer.get("rationale")
     return _line("answered", f"{who}: {_said(answer.get('output'))}" + (f" – “{why}”" if why else ""))
+
+
+def _is_a_person_s(event: Mapping[str, JSON]) -> bool:
+    """What somebody did by a command. Answers are events, too, and are told with what they say."""
+    return event.get("actor") not in (None, "bridge") and event.get("action") != "annotation"
+
+
+def _settled_by_hand(event: Mapping[str, JSON]) -> str:
+    detail = event.get("detail")
+    why = detail.get("why") or detail.get("reason") if isinstance(detail, Mapping) else None
+    said = f" – “{why}”" if why else ""
+    return _line("by hand", f"{_minute(event.get('at'))} {event.get('actor')}: {event.get('action')}{said}")
 
 
 def _decided(decision: Mapping[str, JSON]) -> str:

@@ -13,14 +13,28 @@ _MOVES: dict[ItemState, frozenset[ItemState]] = {
     ItemState.AUTO_APPROVED: frozenset(),
     ItemState.QUEUED: frozenset({ItemState.PUSHED, ItemState.QUARANTINED, ItemState.WITHDRAWN, ItemState.FAILED}),
     ItemState.PUSHED: frozenset(
-        {ItemState.ANSWERED, ItemState.DECIDED, ItemState.QUEUED, ItemState.WITHDRAWN, ItemState.QUARANTINED}
+        {
+            ItemState.ANSWERED,
+            ItemState.DECIDED,
+            ItemState.QUEUED,
+            ItemState.WITHDRAWN,
+            ItemState.QUARANTINED,
+            ItemState.FAILED,
+        }
     ),
     ItemState.ANSWERED: frozenset(
-        {ItemState.DECIDED, ItemState.QUEUED, ItemState.PUSHED, ItemState.WITHDRAWN, ItemState.QUARANTINED}
+        {
+            ItemState.DECIDED,
+            ItemState.QUEUED,
+            ItemState.PUSHED,
+            ItemState.WITHDRAWN,
+            ItemState.QUARANTINED,
+            ItemState.FAILED,
+        }
     ),
     # A reviewer may edit or delete an answer after the decision: the item is settled anew.
-    ItemState.DECIDED: frozenset({ItemState.COMMITTED, ItemState.PUSHED, ItemState.ANSWERED, ItemState.QUEUED}),
-    ItemState.COMMITTED: frozenset({ItemState.DECIDED, ItemState.PUSHED, ItemState.ANSWERED, ItemState.QUEUED}),
+    ItemState.DECIDED: frozenset({ItemState.COMMITTED, ItemState.PUSHED, ItemState.ANSWERED, ItemState.QUEUED, ItemState.FAILED}),
+    ItemState.COMMITTED: frozenset({ItemState.DECIDED, ItemState.PUSHED, ItemState.ANSWERED, ItemState.QUEUED, ItemState.FAILED}),
     ItemState.WITHDRAWN: frozenset(),
     ItemState.QUARANTINED: frozenset({ItemState.QUEUED, ItemState.WITHDRAWN}),
     ItemState.FAILED: frozenset({ItemState.QUEUED, ItemState.WITHDRAWN}),

@@ -155,13 +155,15 @@ class ProjectKey:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project of the labeling service that the bridge keeps."""
+    """A project of the labeling service that the bridge keeps. `epoch` counts the times that the labeling service was restored
+    from a backup and somebody said that this is right."""
 
     key: ProjectKey
     project_id: ProjectId
     title: str
     url: str
     label_config_sha256: str
+    epoch: int = 0
 
 
 class TaskState(StrEnum):
@@ -220,6 +222,7 @@ class Annotation:
 
     Identity is `(project_id, annotation_id, created_at)`: ids alone are used again after a restore or a deletion.
     `result` is the raw answer as it was sent, kept for ever; `answer` is what it means, None unless `state` is ANSWER.
+    `epoch` is the project's when the revision was seen.
     """
 
     project_id: ProjectId
@@ -235,6 +238,7 @@ class Annotation:
     result: Sequence[JSON] = ()
     lead_time: float | None = None
     reason: str = ""
+    epoch: int = 0
 
     @property
     def key(self) -> str:

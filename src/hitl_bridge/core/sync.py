@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import (
@@ -13,7 +15,7 @@ from hitl_bridge.core.model import (
     AnnotationState,
     Answer,
     Item,
-    ProjectId,
+    Project,
     ProjectKey,
     PushKey,
     ReviewTask,
@@ -21,9 +23,13 @@ from hitl_bridge.core.model import (
 )
 from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.task_types.controls import CHECKLIST, CONFIDENCE, RATIONALE
+from hitl_bridge.errors import ProjectChanged
 
 ROLL_OVER = 10_000
 """Tasks in a project before the next part is opened: Label Studio looks data fields up by a linear scan."""
+
+OVERLAP = timedelta(minutes=5)
+"""How far before the cursor changes are read again: a row becomes visible later than its timestamp says."""
 
 SHARED_SEAT = 0
 """Reviewers who may share a task all sit on seat 0 and use the labeling service's overlap."""
@@ -72,6 +78,36 @@ def _with_room(first: ProjectKey, filling: Mapping[ProjectKey, int]) -> ProjectK
     return place
 
 
+def config_digest(label_config: str) -> str:
+    """What a label config is known again by."""
+    return hashlib.sha256(label_config.encode("utf-8")).hexdigest()
+
+
+def earlier(moment: str, by: timedelta) -> str:
+    """A time of the labeling service less `by`, in the form in which such times are kept."""
+    at = datetime.fromisoformat(moment) - by
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def label_config_changed(project: Project) -> ProjectChanged:
+    """What is said of a project whose label config is neither the one that we left there nor the one that we want."""
+    return ProjectChanged(
+        f"The label config of project {project.title!r} was changed in the labeling service; neither push nor pull touches it.",
+        remedy="To put ours back: hitl-bridge push --restore-label-config. To keep the change: make it in label_configs/ too.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTask:
+    """A task of ours in the labeling service. `created_at` is None where it was not asked for. `answers` counts its
+    annotations, skips among them, as far as the labeling service's own counters can be trusted."""
+
+    push_key: PushKey
+    task_id: TaskId
+    created_at: str | None = None
+    answers: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteAnnotation:
     """An annotation as the labeling service holds it now. `controls` is the result by control name; `problem` says why it
@@ -91,45 +127,108 @@ class RemoteAnnotation:
 
 @dataclass(frozen=True, slots=True)
 class RemoteTaskState:
-    """A task with all the annotations it holds now."""
+    """A task with all the annotations it holds now. `unreadable` says why the labeling service itself can't show them: then
+    nothing is known of them, and `push_key` may be empty."""
 
     push_key: PushKey
     task_id: TaskId
     created_at: str
     updated_at: str
-    annotations: tuple[RemoteAnnotation, ...]
+    annotations: tuple[RemoteAnnotation, ...] = ()
+    unreadable: str = ""
+
+
+def task_among(copies: Sequence[RemoteTask]) -> RemoteTask:
+    """Which of several tasks with one key is the task: the oldest with answers, else the oldest."""
+    return min(copies, key=lambda copy: (not copy.answers, copy.created_at or "", copy.task_id))
+
+
+Identity = tuple[AnnotationId, str]
+"""What makes an annotation of a project the same one: its id, which alone is used again, and its creation time."""
 
 
 def plan_revisions(
-    project_id: ProjectId, seen: RemoteTaskState, known: Collection[Annotation], kind: TaskType, labels: Sequence[str]
+    project: Project, seen: RemoteTaskState, known: Collection[Annotation], kind: TaskType, labels: Sequence[str]
 ) -> list[Annotation]:
     """The revisions to record for a task: annotations that are new, edited or moved here, and tombstones for those gone.
 
+    Only this task's own annotations can be gone from it: of two tasks with one key, each is compared with itself. And only
+    what was seen in the project's present epoch: what a restored backup lacks was not deleted by anybody.
+
     Args:
-        known: the latest revision of each annotation that we have for this task.
+        known: the latest revision, by epoch, of each annotation that we have under this task's key.
     """
-    latest = {(each.annotation_id, each.created_at): each for each in known}
-    found = [_revision(project_id, seen, annotation, kind, labels) for annotation in seen.annotations]
-    present = {(each.annotation_id, each.created_at) for each in found}
-    news = [each for each in found if _is_news(each, latest.get((each.annotation_id, each.created_at)))]
-    gone = [
-        _tombstone(each, seen.updated_at)
-        for identity, each in latest.items()
-        if identity not in present and each.state is not AnnotationState.TOMBSTONE
+    if seen.unreadable:
+        return []
+    ours = [each for each in known if (each.project_id, each.epoch) == (project.project_id, project.epoch)]
+    here = {_identity(each): each for each in ours if each.task_id == seen.task_id}
+    authors = {_identity(each): each.reviewer for each in known if each.project_id == project.project_id and each.reviewer}
+    found = [_revision(project, seen, _with_author(one, authors), kind, labels) for one in seen.annotations]
+    present = {_identity(each) for each in found}
+    news = [each for each in found if _is_news(each, here.get(_identity(each)))]
+    standing = [each for each in ours if each.state is not AnnotationState.TOMBSTONE]
+    gone = [each for each in standing if each.task_id == seen.task_id and _identity(each) not in present]
+    left = [each for each in standing if each.task_id != seen.task_id and _identity(each) in present]
+    return [
+        *news,
+        *(_tombstone(each, seen.updated_at, "deleted in the labeling service") for each in gone),
+        *(_tombstone(each, seen.updated_at, "moved to another task") for each in left),
     ]
-    return news + gone
+
+
+def _identity(annotation: Annotation) -> Identity:
+    return annotation.annotation_id, annotation.created_at
+
+
+def _with_author(seen: RemoteAnnotation, authors: Mapping[Identity, str]) -> RemoteAnnotation:
+    """With the name that we knew, if the author's account was deleted since."""
+    if seen.completed_by:
+        return seen
+    return replace(seen, completed_by=authors.get((seen.annotation_id, seen.created_at), ""))
 
 
 def _is_news(found: Annotation, known: Annotation | None) -> bool:
-    return known is None or (known.updated_at, known.state, known.task_id) != (found.updated_at, found.state, found.task_id)
+    """What was believed once stays so until it is edited: a label config or an account that went does not take it back."""
+    if known is None or known.updated_at != found.updated_at:
+        return True
+    return known.state != found.state and found.state is not AnnotationState.QUARANTINED
+
+
+def missing_among(known: Collection[Annotation], listed: Collection[RemoteTaskState], since: str) -> bool:
+    """Whether an annotation that was changed at or after `since` is in no list of what changed since: why not has to be seen."""
+    present = {(one.annotation_id, one.created_at) for state in listed for one in state.annotations}
+    dark = {state.task_id for state in listed if state.unreadable}
+    recent = [each for each in known if each.updated_at >= since and each.task_id not in dark]
+    return any(_identity(each) not in present for each in recent)
+
+
+def vanished(known: Collection[Annotation], there: Collection[RemoteTaskState]) -> list[Annotation]:
+    """Of annotations that we know, those that are gone in a way that no deletion explains: as after a restore from a backup.
+
+    A deletion moves its task's `updated_at`, and no id is given twice by deleting: so an annotation that is not on its task,
+    which nobody has touched since, was never there; nor was one whose id, or a later one, somebody younger has.
+    """
+    tasks = {state.task_id: state for state in there if not state.unreadable}
+    youngest = {(one.annotation_id, one.created_at) for state in there for one in state.annotations}
+    return [each for each in known if _is_vanished(each, tasks.get(each.task_id), youngest)]
+
+
+def _is_vanished(known: Annotation, task: RemoteTaskState | None, others: Collection[Identity]) -> bool:
+    if any(number <= known.annotation_id and created_at > known.created_at for number, created_at in others):
+        return _identity(known) not in others
+    if task is None:
+        return False
+    if task.push_key != known.push_key:
+        return True
+    return _identity(known) not in others and task.updated_at < known.updated_at
 
 
 def _revision(
-    project_id: ProjectId, task: RemoteTaskState, seen: RemoteAnnotation, kind: TaskType, labels: Sequence[str]
+    project: Project, task: RemoteTaskState, seen: RemoteAnnotation, kind: TaskType, labels: Sequence[str]
 ) -> Annotation:
     state, answer, reason = _meaning(seen, kind, labels)
     return Annotation(
-        project_id=project_id,
+        project_id=project.project_id,
         task_id=task.task_id,
         annotation_id=seen.annotation_id,
         push_key=task.push_key,
@@ -142,6 +241,7 @@ def _revision(
         result=seen.result,
         lead_time=seen.lead_time,
         reason=reason,
+        epoch=project.epoch,
     )
 
 
@@ -160,12 +260,13 @@ def _meaning(seen: RemoteAnnotation, kind: TaskType, labels: Sequence[str]) -> t
     if foreign:
         return AnnotationState.QUARANTINED, None, "edited by somebody other than its author"
     try:
-        return AnnotationState.ANSWER, _answer(seen.controls, kind, labels), ""
+        return AnnotationState.ANSWER, read_answer(seen.controls, kind, labels), ""
     except ValueError as unfit:
         return AnnotationState.QUARANTINED, None, str(unfit)
 
 
-def _answer(controls: Mapping[str, Sequence[JSON]], kind: TaskType, labels: Sequence[str]) -> Answer:
+def read_answer(controls: Mapping[str, Sequence[JSON]], kind: TaskType, labels: Sequence[str]) -> Answer:
+    """What a filled-in page says. Raises ValueError if that means nothing."""
     rating = next(iter(controls.get(CONFIDENCE, ())), None)
     return Answer(
         output=kind.read(controls, labels),
@@ -175,16 +276,13 @@ def _answer(controls: Mapping[str, Sequence[JSON]], kind: TaskType, labels: Sequ
     )
 
 
-def _tombstone(known: Annotation, at: str) -> Annotation:
-    return Annotation(
-        project_id=known.project_id,
-        task_id=known.task_id,
-        annotation_id=known.annotation_id,
-        push_key=known.push_key,
-        created_at=known.created_at,
+def _tombstone(known: Annotation, at: str, reason: str) -> Annotation:
+    return replace(
+        known,
         updated_at=at,
-        reviewer=known.reviewer,
-        updated_by=known.updated_by,
         state=AnnotationState.TOMBSTONE,
-        reason="deleted in the labeling service",
+        answer=None,
+        result=(),
+        lead_time=None,
+        reason=reason,
     )

@@ -33,10 +33,10 @@ class DemoLabeling(Protocol):
 
 def open_labeling(root: Path, url: str | None, say: Callable[[str], None]) -> DemoLabeling:
     """The embedded server on the first free port, or the user's own at `url`."""
-    return OwnLabeling(root, url) if url else EmbeddedLabeling(root, _free_port(), say)
+    return OwnLabeling(root, url) if url else EmbeddedLabeling(root, free_port(), say)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
         with suppress(PortInUse):
             require_free(port)

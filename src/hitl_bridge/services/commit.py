@@ -1,22 +1,46 @@
 """New decisions become a dataset version.
 
 The batch is named by the decisions in it, so a commit that was cut off half-way is found again by its trailer; and a
-version that git has but the store does not know (a crash between the two) is taken into the store first.
+version that git has but the store does not know (a crash between the two, a store restored from a backup) is taken into the
+store first. Decisions that are made again after a restore are held against what such versions say: what is there already is
+not committed a second time.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hitl_bridge.core import draws
-from hitl_bridge.core.dataset.change import TAG, DatasetChange, Unversioned, operation, plan_change, version_order
+from hitl_bridge.core.dataset.change import (
+    TAG,
+    DatasetChange,
+    Pseudonym,
+    Unversioned,
+    plan_change,
+    says_the_same,
+    version_order,
+)
 from hitl_bridge.core.dataset.schema import decision_schema, from_parquet, payload_schema, to_parquet
-from hitl_bridge.core.model import DatasetVersion, Decision, DecisionId, Op
-from hitl_bridge.ports import Clock, DatasetStore, Event, Insights, NewFile, Published, StateStore, UncommittedDecision
+from hitl_bridge.core.model import JSON, DatasetVersion, Decision, Op
+from hitl_bridge.errors import RefusedForSafety
+from hitl_bridge.ports import (
+    AuditHead,
+    Clock,
+    DatasetStore,
+    Event,
+    Insights,
+    NewFile,
+    Published,
+    StateStore,
+    UncommittedDecision,
+)
 
 DECISIONS = "data/decisions"
 PAYLOADS = "data/payloads"
+AUDIT_TRAILER = "Audit-Head"
+TAKEN_IN = "versions_taken_in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +66,39 @@ class CommitPorts:
 
 def commit(ports: CommitPorts, labels: Sequence[str], *, dry_run: bool = False) -> CommitResult:
     """Commits the decisions that are in no version yet. With `dry_run` says what the version would hold."""
-    if not dry_run:
-        _take_in_unknown_versions(ports)
-    waiting = ports.store.uncommitted()
-    if not waiting:
+    uncommitted = ports.store.uncommitted()
+    if not uncommitted:
         return CommitResult()
-    change = _planned(ports, waiting, labels)
+    tags = ports.dataset.versions()
+    found = _compared(ports, tags, uncommitted)
+    if not dry_run:
+        _take_in(ports, found)
+    if not found.waiting:
+        return CommitResult()
+    change = _planned(ports, found.waiting, tags, labels)
     if dry_run:
         return CommitResult(change.version, change.tag, None, change.added, change.changed, change.removed)
-    ports.dataset.check()
-    published = ports.dataset.publish(change.tag, _files(change), change.summary(), _batch_id(ports.key, waiting))
-    _record(ports, change, published, waiting, labels)
+    # Before the commit is built: whatever it holds is in the log by then.
+    trailers = {AUDIT_TRAILER: _text(ports.store.audit_head())}
+    batch_id = _batch_id(ports.key, found.waiting)
+    published = ports.dataset.publish(change.tag, dataset_files(change), change.summary(), batch_id, trailers)
+    _record(ports, change, published, found.waiting, labels)
     return CommitResult(change.version, published.tag, published.git_commit, change.added, change.changed, change.removed)
 
 
-def _planned(ports: CommitPorts, waiting: Sequence[UncommittedDecision], labels: Sequence[str]) -> DatasetChange:
+def _text(head: AuditHead) -> str:
+    return f"{head.seq}:{head.hash}"
+
+
+def _planned(
+    ports: CommitPorts, waiting: Sequence[UncommittedDecision], tags: Sequence[str], labels: Sequence[str]
+) -> DatasetChange:
     last = ports.insights.last_event("committed")
     known = last.detail.get("labels") if last else None
     return plan_change(
-        [Unversioned(each.decision, each.item, each.committed, each.answered_at) for each in waiting],
-        _last_version(ports.dataset.versions()),
-        lambda person: draws.pseudonym(ports.key, person),
+        [_unversioned(each) for each in waiting],
+        _last_version(tags),
+        _pseudonym(ports),
         new_labels=known is not None and known != sorted(labels),
     )
 
@@ -72,10 +108,28 @@ def _last_version(tags: Sequence[str]) -> str | None:
 
 
 def _batch_id(key: bytes, waiting: Sequence[UncommittedDecision]) -> str:
-    return draws.digest(key, "batch", *sorted(each.decision.decision_id for each in waiting))[:32]
+    """By what is decided and not only by number: after a restore the numbers are given again."""
+    decided = [
+        json.dumps([each.decision_id, each.outcome, each.output, sorted(each.annotations)], sort_keys=True)
+        for each in map(_decision, waiting)
+    ]
+    return draws.digest(key, "batch", *sorted(decided))[:32]
 
 
-def _files(change: DatasetChange) -> list[NewFile]:
+def _decision(each: UncommittedDecision) -> Decision:
+    return each.decision
+
+
+def _unversioned(each: UncommittedDecision) -> Unversioned:
+    return Unversioned(each.decision, each.item, each.committed, each.answered_at)
+
+
+def _pseudonym(ports: CommitPorts) -> Pseudonym:
+    return lambda person: draws.pseudonym(ports.key, person)
+
+
+def dataset_files(change: DatasetChange) -> list[NewFile]:
+    """The files of a version; the same change always gives the same bytes."""
     import pyarrow as pa
 
     records = pa.Table.from_pylist(list(change.records), schema=decision_schema())
@@ -94,38 +148,102 @@ def _record(
     labels: Sequence[str],
 ) -> None:
     now = ports.clock.now()
-    version = DatasetVersion(change.version, change.tag, published.git_commit, change.added, change.changed, change.removed, now)
+    version = DatasetVersion(
+        published.tag.removeprefix(TAG), published.tag, published.git_commit, change.added, change.changed, change.removed, now
+    )
     ports.store.record_version(version, [each.decision for each in waiting])
     ports.store.record_events([Event(now, "committed", detail={"version": change.version, "labels": sorted(labels)})])
 
 
-def _take_in_unknown_versions(ports: CommitPorts) -> None:
-    """Versions that git has and the store has not: a crash came between publishing and writing it down."""
+# ----------------------------------------------------------------------- versions that git has and the store has not
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What waits, held against versions that the store did not make, or does not remember to have made.
+
+    `unknown`: those that it does not know yet. `awaited`: versions with decisions that the store has not made again yet.
+    `settled`: by version, the decisions that are in it already. `waiting`: the rest, in no version.
+    """
+
+    unknown: tuple[DatasetVersion, ...]
+    awaited: tuple[str, ...]
+    awaited_before: tuple[str, ...]
+    settled: Mapping[str, Sequence[Decision]]
+    waiting: Sequence[UncommittedDecision]
+
+
+def _compared(ports: CommitPorts, tags: Sequence[str], waiting: Sequence[UncommittedDecision]) -> _Compared:
     known = {version.tag for version in ports.store.dataset_versions()}
-    missing = [tag for tag in ports.dataset.versions() if tag not in known]
-    waiting = {each.decision.decision_id: each for each in ports.store.uncommitted()} if missing else {}
-    for tag in missing:
-        published = ports.dataset.published(tag)
-        if published is not None:
-            _take_in(ports, published, waiting)
+    before = _awaited(ports)
+    unknown = [tag.removeprefix(TAG) for tag in tags if tag not in known]
+    rows = {version: _rows(ports, version) for version in sorted({*before, *unknown}, key=version_order)}
+    newest = {str(row["item_id"]): (version, row) for version, each in rows.items() for row in each}
+    settled: dict[str, list[Decision]] = {}
+    left = []
+    for each in waiting:
+        version, row = newest.get(each.decision.item_id, ("", None))
+        if row is None or _is_past(ports, each, version):
+            left.append(each)
+        elif says_the_same(row, _unversioned(each), _pseudonym(ports)):
+            settled.setdefault(version, []).append(each.decision)
+        else:
+            settled.setdefault(version, []).extend(_earlier(row, each.decision))
+            left.append(replace(each, committed=_as_committed(row, each.decision)))
+    seen = {each.decision.item_id for each in waiting}
+    awaited = tuple(version for version, each in rows.items() if any(row["item_id"] not in seen for row in each))
+    recorded = tuple(_version(ports, version, rows[version]) for version in unknown)
+    return _Compared(recorded, awaited, before, settled, left)
 
 
-def _take_in(ports: CommitPorts, published: Published, waiting: Mapping[DecisionId, UncommittedDecision]) -> None:
-    version = published.tag.removeprefix(TAG)
-    records = from_parquet(ports.dataset.read(published.tag)[f"{DECISIONS}/{version}.parquet"]).to_pylist()
-    ids = {f"{row['item_id']}#{row['revision']}.{row['seq']}" for row in records}
-    held = [each for decision_id, each in waiting.items() if decision_id in ids]
-    ops = [operation(Unversioned(each.decision, each.item, each.committed, each.answered_at)) for each in held]
-    decisions: list[Decision] = [each.decision for each in held]
-    ports.store.record_version(
-        DatasetVersion(
-            version,
-            published.tag,
-            published.git_commit,
-            ops.count(Op.ADD),
-            ops.count(Op.CHANGE),
-            ops.count(Op.REMOVE),
-            ports.clock.now(),
-        ),
-        decisions,
-    )
+def _is_past(ports: CommitPorts, each: UncommittedDecision, version: str) -> bool:
+    """Whether the store itself has put the item into that version or a later one: then what it says there holds no more."""
+    if each.committed is None:
+        return False
+    tags = ports.insights.life_of(each.decision.item_id).get("versions")
+    held = [str(tag).removeprefix(TAG) for tag in tags] if isinstance(tags, list) else []
+    return any(version_order(other) >= version_order(version) for other in held)
+
+
+def _awaited(ports: CommitPorts) -> tuple[str, ...]:
+    last = ports.insights.last_event(TAKEN_IN)
+    noted = last.detail.get("awaited") if last else None
+    return tuple(str(version) for version in noted) if isinstance(noted, list) else ()
+
+
+def _rows(ports: CommitPorts, version: str) -> list[Mapping[str, JSON]]:
+    path = f"{DECISIONS}/{version}.parquet"
+    rows: list[Mapping[str, JSON]] = from_parquet(ports.dataset.read(TAG + version, [path])[path]).to_pylist()
+    return rows
+
+
+def _earlier(row: Mapping[str, JSON], decision: Decision) -> list[Decision]:
+    """The decision that `row` holds, as far as a store needs it, if it is one that `decision` came after."""
+    revision, seq = int(str(row["revision"])), int(str(row["seq"]))
+    return [replace(decision, revision=revision, seq=seq)] if (revision, seq) < (decision.revision, decision.seq) else []
+
+
+def _as_committed(row: Mapping[str, JSON], decision: Decision) -> Decision:
+    return replace(decision, revision=int(str(row["revision"])), seq=int(str(row["seq"])), op=Op(str(row["op"])))
+
+
+def _version(ports: CommitPorts, version: str, rows: Sequence[Mapping[str, JSON]]) -> DatasetVersion:
+    published = ports.dataset.published(TAG + version)
+    if published is None:
+        raise RefusedForSafety(f"{TAG}{version} was taken away just now.", remedy="Look who moves tags, then run it again.")
+    ops = [Op(str(row["op"])) for row in rows]
+    counts = (ops.count(Op.ADD), ops.count(Op.CHANGE), ops.count(Op.REMOVE))
+    return DatasetVersion(version, published.tag, published.git_commit, *counts, ports.clock.now())
+
+
+def _take_in(ports: CommitPorts, found: _Compared) -> None:
+    """Notes first what is awaited: were we killed in between, it is compared again."""
+    if found.unknown or found.awaited != found.awaited_before:
+        detail: dict[str, JSON] = {"versions": [each.version for each in found.unknown], "awaited": list(found.awaited)}
+        ports.store.record_events([Event(ports.clock.now(), TAKEN_IN, detail=detail)])
+    unknown = {each.version for each in found.unknown}
+    for version in found.unknown:
+        ports.store.record_version(version, found.settled.get(version.version, ()))
+    for version in ports.store.dataset_versions():
+        if version.version not in unknown and found.settled.get(version.version):
+            ports.store.record_version(version, found.settled[version.version])

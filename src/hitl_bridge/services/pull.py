@@ -1,165 +1,103 @@
 """Completed annotations come back: what changed since the cursor, every revision kept, exactly once.
 
 The revisions of a page of tasks and the cursor that covers them are written in one transaction, and a revision is unique
-in the store: reading the same page twice changes nothing. A project that can't be read does not keep the others waiting.
+in the store: reading the same page twice changes nothing. A project that can't be read, or is not as it was left, does not
+keep the others waiting.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from hitl_bridge.core.model import Annotation, AnnotationState, Project, ProjectKey, PushKey, TaskState
+from hitl_bridge.core.model import AnnotationState, Project, ProjectKey, TaskState
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.core.sync import RemoteTaskState, plan_revisions
-from hitl_bridge.errors import BridgeError, LabelingUnavailable, RefusedForSafety, RemoteGone
-from hitl_bridge.ports import Clock, LabelingService, StateStore
-from hitl_bridge.services.troubles import Trouble, trouble
-
-TASK_DELETED = "its task was deleted in Label Studio; asked again"
-
-FEW = 10
-"""So many tasks may be gone at once without anybody being asked whether that is right."""
-
-_TASKS_AT_ONCE = 200
+from hitl_bridge.errors import AccessRefused, LabelingUnavailable, ProjectChanged, RemoteGone
+from hitl_bridge.ports import StateStore
+from hitl_bridge.services.reading import PullPorts, PullWish, Reading, chunked, record
+from hitl_bridge.services.sweep import is_due, is_unfinished_restore, sweep
+from hitl_bridge.services.tripwires import refuse_changed_config, refuse_emptied, restored, was_restored
+from hitl_bridge.services.troubles import Trouble, raise_if_all, trouble
 
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
     """New `revisions` (answers, skips, edits), `tombstones` of deleted annotations, revisions put in quarantine, and the
-    number of `requests` made. `lost` tasks were deleted in the labeling service: undecided items are asked again.
-    `troubles` are projects that could not be read."""
+    number of `requests` made. `lost` tasks were deleted in the labeling service: undecided items are asked again. `doubles`
+    are tasks that were there twice, one of which was deleted; `unreadable` tasks can't be shown by the labeling service;
+    `swept` projects were compared as a whole. `troubles` are projects that could not be read, or not be believed."""
 
     revisions: int = 0
     tombstones: int = 0
     quarantined: int = 0
     requests: int = 0
     lost: int = 0
+    doubles: int = 0
+    unreadable: int = 0
+    swept: int = 0
     troubles: tuple[Trouble, ...] = ()
 
 
-@dataclass(slots=True)
-class _Sweep:
-    """One pull: what it works with, and what it has brought so far."""
-
-    store: StateStore
-    labeling: LabelingService
-    policy: ReviewPolicy
-    clock: Clock
-    accept_lost: bool
-    news: list[Annotation] = field(default_factory=list)
-    lost: int = 0
-    troubles: list[tuple[Project, BridgeError]] = field(default_factory=list)
-
-
-def pull(
-    store: StateStore, labeling: LabelingService, policy: ReviewPolicy, clock: Clock, *, accept_lost: bool = False
-) -> PullResult:
-    """Reads what changed in every project since its cursor, and looks whether all its tasks are still there.
-
-    Args:
-        accept_lost: believe it when most tasks of a project are gone.
+def pull(ports: PullPorts, policy: ReviewPolicy, wish: PullWish = PullWish()) -> PullResult:  # noqa: B008  (frozen)
+    """Reads what changed in every project since its cursor, and looks whether it is still as it was left.
 
     Raises:
-        LabelingUnavailable: no project could be read. One that is gone or away is a trouble of the result.
+        LabelingUnavailable, AccessRefused: no project could be read. One of several is a trouble of the result.
     """
-    before, live = labeling.requests_made, store.task_counts()
-    sweep = _Sweep(store, labeling, policy, clock, accept_lost)
-    projects = _in_use(store, live)
+    before, live = ports.labeling.requests_made, ports.store.task_counts()
+    reading = Reading(ports, policy, wish)
+    projects = [each for each in _in_use(ports.store, live) if wish.only is None or each.project_id in wish.only]
     for project in projects:
         try:
-            _bring_back(sweep, project)
-            _look_for_lost(sweep, project, live.get(project.key, 0))
-        except (LabelingUnavailable, RemoteGone) as error:
-            sweep.troubles.append((project, error))
-    _raise_if_away(sweep, len(projects))
-    return _told(sweep, labeling.requests_made - before)
+            _pull_project(reading, project, live.get(project.key, 0))
+        except (LabelingUnavailable, RemoteGone, ProjectChanged, AccessRefused) as error:
+            reading.troubles.append((project, error))
+    raise_if_all([error for _, error in reading.troubles], len(projects))
+    return _told(reading, ports.labeling.requests_made - before)
 
 
 def _in_use(store: StateStore, live: Mapping[ProjectKey, int]) -> list[Project]:
     """Projects with a task that is there or may be. One whose tasks are all closed has been replaced, or is done with."""
-    promised = {task.project_key for task in store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN)}
-    return [project for project in store.projects() if project.key in promised or live.get(project.key)]
+    promised = store.task_counts(TaskState.INTENDED, TaskState.UNKNOWN)
+    return [project for project in store.projects() if promised.get(project.key) or live.get(project.key)]
 
 
-def _raise_if_away(sweep: _Sweep, projects: int) -> None:
-    """That no project answers is not the trouble of a project: the labeling service is away."""
-    away = [error for _, error in sweep.troubles if isinstance(error, LabelingUnavailable)]
-    if away and len(away) == projects:
-        raise away[0]
+def _pull_project(reading: Reading, project: Project, live: int) -> None:
+    """Two requests where nothing is new: a look at the project, and what changed since the cursor."""
+    store, labeling, wish = reading.ports.store, reading.ports.labeling, reading.wish
+    look = labeling.look(project)
+    refuse_changed_config(reading, project, look)
+    if not (wish.accept_lost or wish.accept_restored):
+        refuse_emptied(project, look.tasks, live)
+    if is_unfinished_restore(reading, project):
+        sweep(reading, project, restored=True)
+        return
+    cursor = store.cursor(project.project_id)
+    pages = chunked(labeling.changed_since(project, cursor))
+    first = next(pages, [])
+    if cursor is not None and was_restored(reading, project, cursor, first):
+        if not wish.accept_restored:
+            raise restored(project)
+        sweep(reading, store.begin_epoch(project, reading.ports.clock.now()), restored=True)
+        return
+    for page in (first, *pages):
+        cursor = max([cursor or "", *(task.updated_at for task in page)]) or None
+        record(reading, project, page, cursor)
+    # A deleted task shows in no list of changes: only the project's count tells.
+    if look.tasks < live or is_due(reading, project, reading.ports.clock.now()):
+        sweep(reading, project)
 
 
-def _told(sweep: _Sweep, requests: int) -> PullResult:
-    states = [annotation.state for annotation in sweep.news]
+def _told(reading: Reading, requests: int) -> PullResult:
+    states = [annotation.state for annotation in reading.news]
     return PullResult(
         revisions=len(states) - states.count(AnnotationState.TOMBSTONE),
         tombstones=states.count(AnnotationState.TOMBSTONE),
         quarantined=states.count(AnnotationState.QUARANTINED),
         requests=requests,
-        lost=sweep.lost,
-        troubles=tuple(trouble(project.title, error) for project, error in sweep.troubles),
+        lost=reading.lost,
+        doubles=reading.doubles,
+        unreadable=reading.unreadable,
+        swept=reading.swept,
+        troubles=tuple(trouble(project.title, error) for project, error in reading.troubles),
     )
-
-
-def _bring_back(sweep: _Sweep, project: Project) -> None:
-    cursor = sweep.store.cursor(project.project_id)
-    for tasks in _chunks(sweep.labeling.changed_since(project, cursor)):
-        found = _news(sweep.store, sweep.policy, project, tasks)
-        cursor = max([cursor or "", *(task.updated_at for task in tasks)])
-        sweep.store.record_pull(project.project_id, found, cursor, sweep.clock.now())
-        sweep.news += found
-
-
-def _look_for_lost(sweep: _Sweep, project: Project, live: int) -> None:
-    """A deleted task shows in no list of changes: only the project's count tells."""
-    listed = sweep.labeling.task_count(project)
-    if listed >= live:
-        return
-    if _is_to_be_confirmed(sweep, live - listed, live):
-        sweep.troubles.append((project, _emptied(project, listed, live)))
-        return
-    keys = [task.push_key for task in sweep.store.tasks_in(TaskState.LIVE) if task.project_key == project.key]
-    there = {task.push_key for task in sweep.labeling.find_tasks(project, keys)}
-    gone = [key for key in keys if key not in there]
-    if _is_to_be_confirmed(sweep, len(gone), len(keys)):
-        sweep.troubles.append((project, _emptied(project, len(there), len(keys))))
-        return
-    sweep.lost += sweep.store.close_gone(gone, TASK_DELETED, sweep.clock.now())
-
-
-def _is_to_be_confirmed(sweep: _Sweep, gone: int, known: int) -> bool:
-    return not sweep.accept_lost and gone > FEW and 2 * gone > known
-
-
-def _emptied(project: Project, listed: int, known: int) -> RefusedForSafety:
-    return RefusedForSafety(
-        f"Project {project.title!r} lists only {listed} of {known} tasks; nothing was changed.",
-        remedy="If that is right: hitl-bridge pull --accept-lost",
-    )
-
-
-def _news(store: StateStore, policy: ReviewPolicy, project: Project, tasks: Sequence[RemoteTaskState]) -> list[Annotation]:
-    """The revisions of these tasks that we don't have. Tasks that nobody promised are left alone: they are not ours."""
-    keys = [task.push_key for task in tasks]
-    promised = store.tasks_by_key(keys)
-    known: dict[PushKey, list[Annotation]] = defaultdict(list)
-    for annotation in store.annotations_of(keys):
-        known[annotation.push_key].append(annotation)
-    return [
-        revision
-        for task in tasks
-        if task.push_key in promised
-        for revision in plan_revisions(project.project_id, task, known[task.push_key], policy.kind, policy.labels)
-    ]
-
-
-def _chunks(tasks: Iterable[RemoteTaskState]) -> Iterator[list[RemoteTaskState]]:
-    chunk: list[RemoteTaskState] = []
-    for task in tasks:
-        chunk.append(task)
-        if len(chunk) == _TASKS_AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -15,13 +15,20 @@ from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, ItemState, Pr
 from hitl_bridge.core.page import TaskContent, page
 from hitl_bridge.core.policy import ReviewPolicy, criteria, instructions, project_title
 from hitl_bridge.core.review.consensus import deciding_answers
+from hitl_bridge.core.review.settle import asked_alike
 from hitl_bridge.core.sync import newest_parts, next_part, plan_tasks, push_key
-from hitl_bridge.errors import RemoteGone
+from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable, ProjectChanged, RemoteGone
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
-from hitl_bridge.services.troubles import Trouble, trouble
+from hitl_bridge.services.attempts import given_up_because, in_order, tried
+from hitl_bridge.services.doubles import settle_doubles
+from hitl_bridge.services.restored import look_up_promised
+from hitl_bridge.services.troubles import Trouble, raise_if_all, trouble
 
-SEND_AT_ONCE = 200
-"""Tasks in one request: about a second of the server's work, and little to look up when the outcome is unclear."""
+STEP = "push"
+"""The name of this step in `attempts`; the store takes its tries back when tasks are confirmed or refused."""
+
+SEND_AT_ONCE = 1_000
+"""Tasks handed to the labeling service at once: a few seconds of its work, and little to look up if the outcome is unclear."""
 
 SETTLE_TIME = timedelta(seconds=60)
 """How long a request whose outcome is unclear may still be at work on the server; nothing is sent again before."""
@@ -50,7 +57,9 @@ class PushPorts:
 class PushResult:
     """`created` tasks are new; `already_there` were live before; `rejected` were refused by the labeling service; `pending`
     have an unclear outcome and are looked up by the next push. `replaced` projects were gone, and what was open in them is
-    asked again elsewhere; `troubles` are projects that are gone and were left alone, with all that was to go there."""
+    asked again elsewhere; of `restored` ones the label config was put back. `failed` tasks ended the process each time that
+    they were to be sent, and their items are set aside. `troubles` are projects that were left alone, with all that was to
+    go there."""
 
     created: int = 0
     already_there: int = 0
@@ -58,37 +67,93 @@ class PushResult:
     pending: int = 0
     projects: Mapping[str, int] = field(default_factory=dict)
     replaced: int = 0
+    restored: int = 0
     troubles: tuple[Trouble, ...] = ()
+    failed: int = 0
 
 
-def push(ports: PushPorts, policy: ReviewPolicy, *, replace_gone: bool = False, progress: Progress | None = None) -> PushResult:
-    """Brings every queued item into its review project. A project that is gone does not keep the others waiting.
+@dataclass(frozen=True, slots=True)
+class PushWish:
+    """What a person has confirmed: give up projects that are gone, so that what was open in them is asked again in a new part;
+    put our label config back where somebody changed it."""
 
-    Args:
-        replace_gone: give up projects that are gone: what was open in them is asked again in a new part.
+    replace_gone: bool = False
+    restore_label_config: bool = False
+
+
+def push(
+    ports: PushPorts,
+    policy: ReviewPolicy,
+    wish: PushWish = PushWish(),
+    *,
+    progress: Progress | None = None,
+) -> PushResult:
+    """Brings every queued item into its review project. A project on which nothing can be done does not keep the others
+    waiting.
+
+    Raises:
+        LabelingUnavailable, AccessRefused: nothing could be done in any project.
     """
-    replaced = _replace_gone(ports, policy) if replace_gone else 0
+    replaced = _replace_gone(ports, policy) if wish.replace_gone else 0
+    restored = _restore_label_configs(ports, policy) if wish.restore_label_config else 0
     live = ports.store.task_counts()
     queued = ports.store.items_in(ItemState.QUEUED)
-    found, gone = _look_up_unclear(ports) if queued else (0, {})
+    found, troubled = _look_up_unclear(ports) if queued else (0, {})
     if found:
         queued = ports.store.items_in(ItemState.QUEUED)
     due = _promised(ports, queued, live)
-    result = PushResult(already_there=sum(live.values()) + found, replaced=replaced)
-    done = 0
+    result = PushResult(already_there=sum(live.values()) + found, replaced=replaced, restored=restored)
+    told = _Told(progress, sum(map(len, due.values())))
     for place, tasks in due.items():
-        if place in gone:
+        if place in troubled:
             continue
         try:
-            project = _keep_project(ports, policy, place)
-            for chunk in _chunks(tasks, SEND_AT_ONCE):
-                result = _send(ports, policy, project, chunk, result)
-                done += len(chunk)
-                if progress is not None:
-                    progress(done, sum(map(len, due.values())))
-        except RemoteGone as error:
-            gone[place] = error
-    return replace(result, troubles=tuple(trouble(_title(policy, place), error) for place, error in gone.items()))
+            result = _push_project(ports, policy, (_keep_project(ports, policy, place), tasks), result, told)
+        except _TROUBLES as error:
+            troubled[place] = error
+    raise_if_all(list(troubled.values()), len(due.keys() | troubled.keys()))
+    return replace(result, troubles=tuple(trouble(_title(policy, place), error) for place, error in troubled.items()))
+
+
+_TROUBLES = (LabelingUnavailable, RemoteGone, ProjectChanged, AccessRefused)
+
+
+@dataclass(slots=True)
+class _Told:
+    """How far a push has come, for whoever watches."""
+
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def more(self, tasks: int) -> None:
+        self.done += tasks
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _push_project(
+    ports: PushPorts,
+    policy: ReviewPolicy,
+    due: tuple[Project, Sequence[tuple[Item, ReviewTask]]],
+    sofar: PushResult,
+    told: _Told,
+) -> PushResult:
+    """Sends the tasks of one project. After an unclear outcome nothing more is sent there: the server may be overburdened, and
+    what was not sent is in no doubt."""
+    project, tasks = due
+    there = look_up_promised(ports.store, ports.labeling, project, [task.push_key for _, task in tasks], ports.clock)
+    order = in_order([each for each in tasks if each[1].push_key not in there], _subject, ports.store.deaths(STEP))
+    sofar = replace(sofar, already_there=sofar.already_there + len(there), failed=sofar.failed + len(order.given_up))
+    if order.given_up:
+        ports.store.give_up([_subject(each) for each in order.given_up], given_up_because("sending"), ports.clock.now())
+    for chunk in (chunk for batch in order.batches for chunk in _chunks(batch, SEND_AT_ONCE)):
+        before = sofar.pending
+        sofar = _send(ports, policy, project, chunk, sofar)
+        told.more(len(chunk))
+        if sofar.pending > before:
+            break
+    return sofar
 
 
 def foresee(store: StateStore, policy: ReviewPolicy, key: bytes) -> PushResult:
@@ -112,41 +177,63 @@ def _replace_gone(ports: PushPorts, policy: ReviewPolicy) -> int:
     have a new project.
     """
     known = [project.key for project in ports.store.projects()]
-    newest = newest_parts(known).values()
-    open_tasks = ports.store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
+    newest, open_tasks = newest_parts(known).values(), ports.store.task_counts(*_OPEN)
     replaced = 0
     for key in known:
-        tasks = [task.push_key for task in open_tasks if task.project_key == key]
-        if not (tasks or key in newest) or not (key.tier in policy.tiers or key.tier == ADJUDICATION):
+        if not (open_tasks.get(key) or key in newest) or not _is_kept(policy, key):
             continue
         try:
             _keep_project(ports, policy, key)
         except RemoteGone:
-            ports.store.close_gone(tasks, PROJECT_DELETED, ports.clock.now())
+            tasks = ports.store.tasks_in(*_OPEN, project=key)
+            ports.store.close_gone([task.push_key for task in tasks], PROJECT_DELETED, ports.clock.now())
             if key in newest:
                 _keep_project(ports, policy, next_part(key))
             replaced += 1
+        except ProjectChanged:
+            continue  # it is there; what is wrong with it is told where it is worked on
     return replaced
 
 
-def _look_up_unclear(ports: PushPorts) -> tuple[int, dict[ProjectKey, RemoteGone]]:
-    """Confirms the tasks of unclear outcome that turn out to be there; returns how many, and which projects are gone."""
+_OPEN = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
+
+
+def _is_kept(policy: ReviewPolicy, key: ProjectKey) -> bool:
+    return key.tier in policy.tiers or key.tier == ADJUDICATION
+
+
+def _restore_label_configs(ports: PushPorts, policy: ReviewPolicy) -> int:
+    """Puts our label config back where it was changed; returns in how many projects."""
+    in_use, restored = ports.store.task_counts(*_OPEN), 0
+    for project in ports.store.projects():
+        if not in_use.get(project.key) or not _is_kept(policy, project.key):
+            continue
+        try:
+            _keep_project(ports, policy, project.key)
+        except ProjectChanged:
+            _keep_project(ports, policy, project.key, restore_config=True)
+            restored += 1
+        except RemoteGone:
+            continue
+    return restored
+
+
+def _look_up_unclear(ports: PushPorts) -> tuple[int, dict[ProjectKey, BridgeError]]:
+    """Confirms the tasks of unclear outcome that turn out to be there; returns how many, and where nobody could look."""
     projects = {project.key: project for project in ports.store.projects()}
     unclear: dict[ProjectKey, list[PushKey]] = defaultdict(list)
     for task in ports.store.tasks_in(TaskState.UNKNOWN):
         unclear[task.project_key].append(task.push_key)
-    found, gone = 0, {}
+    found: int = 0
+    troubled: dict[ProjectKey, BridgeError] = {}
     for place, keys in unclear.items():
         if place not in projects:
             continue
         try:
-            there = ports.labeling.find_tasks(projects[place], keys)
-        except RemoteGone as error:
-            gone[place] = error
-        else:
-            ports.store.confirm(projects[place].project_id, there, ports.clock.now())
-            found += len(there)
-    return found, gone
+            found += settle_doubles(ports.store, ports.labeling, projects[place], keys, ports.clock.now()).found
+        except _TROUBLES as error:
+            troubled[place] = error
+    return found, troubled
 
 
 def _promised(
@@ -163,7 +250,7 @@ def _promised(
     return due
 
 
-def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey) -> Project:
+def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey, *, restore_config: bool = False) -> Project:
     tier = policy.tier(key.tier)
     known = {each.key: each for each in ports.store.projects()}
     project = ports.labeling.keep_project(
@@ -175,8 +262,10 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey) -> Pr
             overlap=tier.reviewers,
         ),
         known.get(key),
+        restore_config=restore_config,
     )
-    ports.store.record_project(project)
+    if project != known.get(key):
+        ports.store.record_project(project)
     return project
 
 
@@ -186,11 +275,15 @@ def _send(
     now = ports.clock.now()
     ready = [(item, task) for item, task in tasks if _may_be_sent(task, now)]
     waiting = len(tasks) - len(ready)
-    contents = [_content(ports, policy, item, task) for item, task in ready]
-    ports.store.mark_unknown([content.push_key for content in contents], now)
-    outcome = ports.labeling.create_tasks(project, contents)
-    ports.store.confirm(project.project_id, outcome.created, ports.clock.now())
-    ports.store.refuse(outcome.refused, ports.clock.now())
+    with tried(ports.store, STEP, [_subject(each) for each in ready], now):
+        contents = [_content(ports, policy, item, task) for item, task in ready]
+        ports.store.mark_unknown([content.push_key for content in contents], now)
+        outcome = ports.labeling.create_tasks(project, contents)
+        if outcome.unknown:  # the server may be at work on them from now on, whenever they were sent
+            ports.store.mark_unknown(outcome.unknown, ports.clock.now())
+            ports.store.end_try(STEP, outcome.unknown)
+        ports.store.confirm(project.project_id, outcome.created, ports.clock.now())
+        ports.store.refuse(outcome.refused, ports.clock.now())
     counts = dict(sofar.projects)
     counts[project.title] = counts.get(project.title, 0) + len(outcome.created)
     return replace(
@@ -200,6 +293,10 @@ def _send(
         pending=sofar.pending + len(outcome.unknown) + waiting,
         projects=counts,
     )
+
+
+def _subject(each: tuple[Item, ReviewTask]) -> PushKey:
+    return each[1].push_key
 
 
 def _may_be_sent(task: ReviewTask, now: datetime) -> bool:
@@ -213,14 +310,15 @@ def _content(ports: PushPorts, policy: ReviewPolicy, item: Item, task: ReviewTas
 
 
 def _disputed(ports: PushPorts, policy: ReviewPolicy, item: Item) -> Sequence[Annotation]:
-    """The answers that an adjudicator chooses from: those that counted in the round that led to the dispute."""
+    """The answers that an adjudicator chooses from: those that counted in the rounds that led to the dispute."""
     before = [push_key(ports.key, replace(item, round=number)) for number in range(1, item.round)]
     asked = [task for task in ports.store.tasks_by_key(before).values() if task.project_key.tier != ADJUDICATION]
     if not asked:
         return ()
     last = max(asked, key=lambda task: task.round)
-    reviewed = replace(item, route=replace(item.route, tier=last.project_key.tier))
-    return deciding_answers(ports.store.standing_annotations([last.push_key]), policy.settling(reviewed).eligible)
+    reviewed = replace(item, round=last.round, route=replace(item.route, tier=last.project_key.tier))
+    keys = [last.push_key, *asked_alike(reviewed, asked)]
+    return deciding_answers(ports.store.standing_annotations(keys), policy.settling(reviewed).eligible)
 
 
 def _chunks(tasks: Sequence[tuple[Item, ReviewTask]], size: int) -> Iterator[Sequence[tuple[Item, ReviewTask]]]:

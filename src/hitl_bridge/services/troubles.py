@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hitl_bridge.errors import BridgeError
+from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,11 @@ class Trouble:
 
 def trouble(project: str, error: BridgeError) -> Trouble:
     return Trouble(project, error.message, error.remedy, error.exit_code)
+
+
+def raise_if_all(errors: Sequence[BridgeError], projects: int) -> None:
+    """That no project answers, or lets us in, is not the trouble of a project: it is raised."""
+    for kind in (LabelingUnavailable, AccessRefused):
+        of_kind = [error for error in errors if isinstance(error, kind)]
+        if of_kind and len(of_kind) == projects:
+            raise of_kind[0]

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from hitl_bridge.adapters.label_studio.circuit import CLOSED
 from hitl_bridge.adapters.label_studio.tokens import Signer
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RefusedForSafety, UsageError
@@ -29,8 +30,10 @@ GET_ATTEMPTS: Final = 4
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
-READ_SECONDS: Final = 60.0
+READ_SECONDS: Final = 120.0
 WRITE_SECONDS: Final = 180.0
+"""A Label Studio on SQLite makes writers queue: of many imports at once the last was answered after two minutes."""
+
 MOST_BYTES: Final = 256 * 1024 * 1024
 _CHUNK: Final = 1 << 16
 _SENTENCE: Final = 300
@@ -40,6 +43,14 @@ Query = Mapping[str, str | int]
 
 class OutcomeUnclear(LabelingUnavailable):
     """A write was sent and it is not known whether it took effect."""
+
+
+class CircuitOpen(LabelingUnavailable):
+    """Too many calls failed of late: nothing was sent."""
+
+
+class Forbidden(AccessRefused):
+    """403: the account may not do this here. Elsewhere it may."""
 
 
 class ServerStumbled(LabelingUnavailable):
@@ -68,10 +79,11 @@ class _Answer:
 
 
 class LabelStudioClient:
-    """The dozen calls of Label Studio that the bridge makes go through `get`, `post` and `patch`.
+    """The dozen calls of Label Studio that the bridge makes go through `get`, `post`, `patch` and `delete`.
 
-    Raises LabelingUnavailable (connection, time-out, 5xx, an answer that can't be read; OutcomeUnclear on a write),
-    AccessRefused (401, 403), NotFound (404), RequestRejected (other 4xx).
+    Raises LabelingUnavailable (connection, time-out, 5xx, an answer that can't be read; OutcomeUnclear on a write;
+    CircuitOpen where nothing was sent because of earlier failures), AccessRefused (401; Forbidden: 403), NotFound (404),
+    RequestRejected (other 4xx). `server_time` is the server's own clock, as the last answer told it.
     """
 
     def __init__(
@@ -89,11 +101,14 @@ class LabelStudioClient:
         self._session = session if session is not None else new_session()
         self._signer = Signer(token, clock.now, self._exchange)
         self._chance = SystemRandom()
+        self._circuit = CLOSED
         self.requests_made = 0
+        self.server_time: datetime | None = None
 
-    def get(self, path: str, params: Query | None = None, body: JSON = None) -> JSON:
-        """GET, repeated after a pause where that may help. `body` carries filters too long for a URL."""
-        return parsed(self._get(path, params, body), f"GET {path}")
+    def get(self, path: str, params: Query | None = None, body: JSON = None, *, one_row: bool = False) -> JSON:
+        """GET, repeated after a pause where that may help. `body` carries filters too long for a URL. With `one_row` a 500
+        (ServerStumbled) is an answer: it may be the fault of one row, is not repeated and says nothing of the server."""
+        return parsed(self._get(path, params, body, one_row=one_row), f"GET {path}")
 
     def get_text(self, path: str) -> str:
         """A page that is not JSON."""
@@ -108,6 +123,10 @@ class LabelStudioClient:
         """PATCH, sent once."""
         return self._write("PATCH", path, None, body)
 
+    def delete(self, path: str) -> JSON:
+        """DELETE, sent once."""
+        return self._write("DELETE", path, None, None)
+
     def user_id(self) -> int | None:
         """The account whose token this is, if the token says so."""
         return self._signer.user_id()
@@ -117,7 +136,8 @@ class LabelStudioClient:
 
     def _write(self, method: str, path: str, params: Query | None, body: JSON | bytes) -> JSON:
         what = f"{method} {path}"
-        self._signer.ready()  # a token that can't be had is no doubt about the write
+        self._refuse_while_open()  # neither this nor a token that can't be had is a doubt about the write
+        self._signer.ready()
         try:
             answer = self._authorized(method, path, params, body)
             check(answer, what)
@@ -127,32 +147,37 @@ class LabelStudioClient:
         except LabelingUnavailable as unclear:
             raise OutcomeUnclear(unclear.message, remedy=unclear.remedy) from unclear
 
-    def _get(self, path: str, params: Query | None, body: JSON) -> _Answer:
+    def _get(self, path: str, params: Query | None, body: JSON, *, one_row: bool = False) -> _Answer:
         what, attempt = f"GET {path}", 1
         while True:
             told = ""
             try:
-                answer = self._authorized("GET", path, params, body)
+                answer = self._authorized("GET", path, params, body, one_row=one_row)
                 told = answer.retry_after
                 check(answer, what)
                 return answer
-            except LabelingUnavailable:
+            except LabelingUnavailable as away:
+                if isinstance(away, CircuitOpen) or (one_row and isinstance(away, ServerStumbled)):
+                    raise
                 pause = pause_before_retry(attempt, told, self._chance.random(), self._clock.now())
                 if pause is None:
                     raise
             self._clock.sleep(pause)
             attempt += 1
 
-    def _authorized(self, method: str, path: str, params: Query | None, body: JSON | bytes) -> _Answer:
+    def _authorized(self, method: str, path: str, params: Query | None, body: JSON | bytes, *, one_row: bool = False) -> _Answer:
         """One request; a 401 with a renewable token means "too old" once, and was not carried out."""
         answer = self._send(method, path, params, body, self._signer)
         if answer.status == 401 and self._signer.can_renew:
             self._signer.forget()
             answer = self._send(method, path, params, body, self._signer)
+        self._judge(answer, stumbling_is_a_failure=not one_row)
         return answer
 
     def _exchange(self, token: str) -> str:
         answer = self._send("POST", "/api/token/refresh/", None, {"refresh": token}, None)
+        if answer.status >= 500:  # that a token is to be had says nothing of the rest: no success closes the circuit here
+            self._failed()
         if answer.status in (400, 401, 403):
             raise AccessRefused(f"Label Studio at {self.url} does not accept the token ({answer.status}).", remedy=_ACCESS_REMEDY)
         check(answer, "POST /api/token/refresh/")
@@ -163,6 +188,7 @@ class LabelStudioClient:
         return access
 
     def _send(self, method: str, path: str, params: Query | None, body: JSON | bytes, signer: Signer | None) -> _Answer:
+        self._refuse_while_open()
         seconds = READ_SECONDS if method == "GET" else WRITE_SECONDS
         self.requests_made += 1
         try:
@@ -177,22 +203,48 @@ class LabelStudioClient:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return _Answer(
+                answer = _Answer(
                     response.status_code,
                     response.headers.get("Content-Type", ""),
                     response.headers.get("Retry-After", ""),
                     capped(response, f"{method} {path}", self._most_bytes),
                 )
+                self.server_time = date_told(response.headers.get("Date", "")) or self.server_time
         except requests.RequestException as failure:
+            self._failed()
             raise LabelingUnavailable(
                 f"Label Studio at {self.url} did not answer {method} {path} ({type(failure).__name__}).",
                 remedy="See whether it runs and can be reached from here, then run the command again.",
             ) from None
+        return answer
+
+    def _judge(self, answer: _Answer, *, stumbling_is_a_failure: bool) -> None:
+        """A 500 may be the fault of one row: then it says neither that the server is well nor that it is ill."""
+        if answer.status in _OVERLOADED or (answer.status == 500 and stumbling_is_a_failure):
+            self._failed(seconds_told(answer.retry_after, self._clock.now()))
+        elif answer.status != 500:
+            self._circuit = self._circuit.succeeded()
+
+    def _failed(self, told: float = 0.0) -> None:
+        self._circuit = self._circuit.failed(self._clock.now(), self._chance.random(), told)
+
+    def _refuse_while_open(self) -> None:
+        left = self._circuit.seconds_left(self._clock.now())
+        if left:
+            raise CircuitOpen(
+                f"Label Studio at {self.url} failed {self._circuit.failures} times in a row; it is left alone for {left:.0f} s.",
+                remedy="See whether it runs and can be reached from here. It is asked again by itself; nothing is lost.",
+            )
 
 
+_OVERLOADED: Final = frozenset({408, 429, 502, 503, 504})
 _ACCESS_REMEDY: Final = (
     "Make a new personal access token in Label Studio (Account & Settings), put it into HITL_LABEL_STUDIO_TOKEN, "
     "and see with `hitl-bridge doctor` that it is accepted."
+)
+_RIGHTS_REMEDY: Final = (
+    "See in Label Studio that the bridge's account is a member of the organization that the project belongs to; then run the "
+    "command again."
 )
 
 
@@ -242,7 +294,10 @@ def check(answer: _Answer, what: str) -> None:
             remedy="Set label_studio.url in hitl.yaml to the address that Label Studio itself uses (http or https, host).",
         )
     if answer.status in (401, 403):
-        raise AccessRefused(f"{what} was refused ({answer.status}): {sentence(answer)}", remedy=_ACCESS_REMEDY)
+        message = f"{what} was refused ({answer.status}): {sentence(answer)}"
+        if answer.status == 403:
+            raise Forbidden(message, remedy=_RIGHTS_REMEDY)
+        raise AccessRefused(message, remedy=_ACCESS_REMEDY)
     if answer.status == 404:
         raise NotFound(f"{what}: not found (404).")
     if answer.status in (408, 409, 429) or answer.status >= 500:
@@ -316,8 +371,14 @@ def seconds_told(retry_after: str, now: datetime) -> float:
         return 0.0
     if retry_after.strip().isdigit():
         return float(retry_after)
+    at = date_told(retry_after)
+    return 0.0 if at is None else max(0.0, (at - now).total_seconds())
+
+
+def date_told(header: str) -> datetime | None:
+    """A date of HTTP, aware; None if it is none."""
     try:
-        at = parsedate_to_datetime(retry_after)
+        at = parsedate_to_datetime(header)
     except ValueError:
-        return 0.0
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -180,6 +180,8 @@ class LabelConfig:
         self._controls = {tag.get("name", ""): tag for tag in self._root.iter() if tag.get("name") and tag.get("toName")}
         self._interface = interface(xml)
         self._judged: dict[bytes, list[str]] = {}
+        values = (tag.get("value", "") for tag in self._root.iter())
+        self._variables = frozenset(value[1:] for value in values if re.fullmatch(r"\$\w+", value))
         if LABEL not in self._controls:
             raise LabelConfigProblem([f"there is no control named {LABEL!r}"])
 
@@ -189,8 +191,7 @@ class LabelConfig:
 
     def variables(self) -> frozenset[str]:
         """The fields of `task.data` that the page shows; without one of them Label Studio refuses the task."""
-        values = (tag.get("value", "") for tag in self._root.iter())
-        return frozenset(value[1:] for value in values if re.fullmatch(r"\$\w+", value))
+        return self._variables
 
     def region(self, control: str, values: Sequence[JSON]) -> dict[str, JSON]:
         """A control filled with `values`, in Label Studio's form. Raises KeyError for an unknown control."""

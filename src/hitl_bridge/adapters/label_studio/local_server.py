@@ -22,7 +22,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -58,10 +58,21 @@ HEALTH_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.25
 CLOCK_SLACK_SECONDS = 60.0  # a process' creation time shifts when the machine's clock is set
 
+# The networks that Label Studio sends no webhook to, without the loopback: the bridge that it is to call is on this machine.
+BANNED_NETWORKS = (
+    *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24"),
+    *("192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4"),
+    *("233.252.0.0/24", "240.0.0.0/4", "255.255.255.255/32", "::/128", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"),
+    *("64:ff9b:1::/48", "100::/64", "2001:0000::/32", "2001:20::/28", "2001:db8::/32", "2002::/16", "fc00::/7", "fe80::/10"),
+    "ff00::/8",
+)
+
 SETTINGS = {
     "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
     "LABEL_STUDIO_TASK_LOCK_TTL": "1800",
     "fflag_feat_utc_210_prediction_validation_15082025": "true",
+    "USE_DEFAULT_BANNED_SUBNETS": "false",
+    "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(BANNED_NETWORKS),
 }
 
 SETTINGS_MODULE = "hitl_label_studio_settings"
@@ -172,8 +183,8 @@ class PidRecord:
 class LocalServer:
     """The Label Studio whose data is in `home`, installed (once for all workspaces) in `cache`.
 
-    `environment` names a virtual environment that has label-studio, to be used instead of the cache's own.
-    `progress` hears what takes long: the installation and the first database.
+    `environment` names a virtual environment that has label-studio, to be used instead of the cache's own. `variables` are
+    more of Label Studio's own settings, as for another database. `progress` hears what takes long: the installation and the first database.
     """
 
     def __init__(
@@ -183,12 +194,14 @@ class LocalServer:
         cache: Path,
         port: int = 8080,
         environment: Path | None = None,
+        variables: Mapping[str, str] | None = None,
         progress: Progress = silent,
     ) -> None:
         self.home = home.absolute()
         self.cache = cache.absolute()
         self.port = port
         self.environment = environment
+        self.variables = dict(variables or {})
         self.progress = progress
 
     def start(self, *, timeout: float = START_SECONDS) -> RunningServer:
@@ -271,7 +284,7 @@ class LocalServer:
     def _launch(self, installation: Installation) -> PidRecord:
         email, password = admin_credentials(self.home)
         variables = server_variables(self._data) | SETTINGS | django_settings(self.home / "settings", self.port)
-        variables |= {"LABEL_STUDIO_USERNAME": email, "LABEL_STUDIO_PASSWORD": password}
+        variables |= {"LABEL_STUDIO_USERNAME": email, "LABEL_STUDIO_PASSWORD": password} | self.variables
         process = launch(start_command(installation, self._data, self.port), variables, self._log)
         record = PidRecord(process.pid, psutil.Process(process.pid).create_time(), self.port, installation.version)
         write_private(self.home / "server.pid", json.dumps(asdict(record)) + "\n")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import html
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from hitl_bridge.adapters.label_studio.client import encoded
 from hitl_bridge.adapters.label_studio.label_configs import (
@@ -22,7 +23,7 @@ from hitl_bridge.adapters.label_studio.label_configs import (
 from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, Project, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
 from hitl_bridge.errors import LabelingUnavailable
-from hitl_bridge.ports import ProjectPlan, Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
+from hitl_bridge.ports import ManifestTask, ProjectPlan, Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
 
 BRIDGE_KEY: Final = "bridge_key"
 MODEL_VERSION: Final = "bridge"
@@ -37,6 +38,9 @@ TASK_ROW: Final = "id,created_at,data,total_annotations,cancelled_annotations"
 STATE_ROW: Final = (
     "id,created_at,updated_at,data,annotations,result,completed_by,was_cancelled,lead_time,parent_prediction,updated_by"
 )
+LIGHT_ROW: Final = "id,created_at,updated_at,data"
+LIGHTEST_ROW: Final = "id,created_at,updated_at"
+MANIFEST_ROW: Final = "id,created_at,updated_at,annotations"
 
 GONE_REMEDY: Final = (
     "Restore it from a backup of Label Studio, or run `hitl-bridge push --replace-gone`, which asks its open items again in a "
@@ -152,7 +156,7 @@ def task_problem(task: JSONObject, content: TaskContent, config: LabelConfig) ->
     return "; ".join(wrong) or None
 
 
-def batches(prepared: Sequence[Prepared], most_tasks: int, most_bytes: int) -> Iterator[tuple[Prepared, ...]]:
+def batches(prepared: Iterable[Prepared], most_tasks: int, most_bytes: int) -> Iterator[tuple[Prepared, ...]]:
     """Cuts by count and by bytes. A task larger than `most_bytes` goes alone."""
     batch: list[Prepared] = []
     size = 0
@@ -220,7 +224,8 @@ def task_state(row: JSON, reader: Callable[[], Reader]) -> RemoteTaskState | Non
 
 def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
     """One annotation; of a skip, whatever the page held is no answer."""
-    result = rows_of(row, "result")
+    odd = not is_storable(rows_of(row, "result"))
+    result = storable(rows_of(row, "result")) if odd else rows_of(row, "result")
     skipped = field(row, "was_cancelled", bool)
     controls = {} if skipped else controls_of(result)
     return RemoteAnnotation(
@@ -233,8 +238,34 @@ def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
         controls=controls,
         result=result,
         lead_time=lead_time(row),
-        problem=authorship_problem(row, result, reader) or (None if skipped else content_problem(result, controls, reader)),
+        problem=authorship_problem(row, result, reader) or (None if skipped else content_problem(result, controls, reader, odd)),
     )
+
+
+_ODD: Final = re.compile("[\x00\ud800-\udfff]")
+_ODD_TEXT: Final = "it holds characters that no database keeps (NUL, or half of a surrogate pair), shown here as \\uXXXX"
+
+
+def is_storable(value: JSON) -> bool:
+    """Whether every text in it can be kept by SQLite and PostgreSQL alike."""
+    if isinstance(value, str):
+        return _ODD.search(value) is None
+    if isinstance(value, Mapping):
+        return all(is_storable(key) and is_storable(inner) for key, inner in value.items())
+    return all(map(is_storable, value)) if isinstance(value, Sequence) else True
+
+
+def storable(value: T) -> T:
+    """The same with each such character written out, so that what came is kept and can be seen."""
+    return cast(T, _storable(value))
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, str):
+        return _ODD.sub(lambda found: f"\\u{ord(found.group()):04x}", value)
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(inner) for key, inner in value.items()}
+    return tuple(map(_storable, value)) if isinstance(value, Sequence) else value
 
 
 def controls_of(result: Sequence[JSON]) -> dict[str, tuple[JSON, ...]]:
@@ -265,8 +296,11 @@ def is_untouched(result: Sequence[JSON]) -> bool:
     return bool(regions) and all(region.get("id") == region_id(str(region.get("from_name"))) for region in regions)
 
 
-def content_problem(result: Sequence[JSON], controls: Mapping[str, Sequence[JSON]], reader: Reader) -> str | None:
-    problems = reader.config.problems(result)
+def content_problem(
+    result: Sequence[JSON], controls: Mapping[str, Sequence[JSON]], reader: Reader, odd: bool = False
+) -> str | None:
+    problems = [_ODD_TEXT] if odd else []
+    problems += reader.config.problems(result)
     problems += [f"{name!r} is required and was not filled in" for name in reader.config.missing(controls)]
     return "; ".join(problems) or None
 
@@ -282,22 +316,38 @@ def lead_time(row: JSON) -> float | None:
 
 
 def remote_tasks(rows: Sequence[JSON]) -> list[RemoteTask]:
-    """One task a key: of several with the same key the one with annotations, else the oldest."""
-    best: dict[PushKey, tuple[tuple[bool, str, int], RemoteTask]] = {}
-    for row in rows:
-        key = bridge_key(row)
-        if key is None:
-            continue
-        task = RemoteTask(key, TaskId(field(row, "id", int)), moment(row, "created_at"))
-        rank = (not has_annotations(row), task.created_at, task.task_id)
-        if key not in best or rank < best[key][0]:
-            best[key] = (rank, task)
-    return [task for _, task in best.values()]
+    """The tasks of ours, each with the number of its annotations as the task's counters have it."""
+    return [
+        RemoteTask(key, TaskId(field(row, "id", int)), moment(row, "created_at"), answers_counted(row))
+        for row in rows
+        if (key := bridge_key(row)) is not None
+    ]
 
 
-def has_annotations(row: JSON) -> bool:
-    assert isinstance(row, Mapping)  # noqa: S101  (bridge_key found a key in it)
-    return any(row.get(name) not in (0, None) for name in ("total_annotations", "cancelled_annotations"))
+def answers_counted(row: JSON) -> int:
+    counters = (row.get(name) if isinstance(row, Mapping) else None for name in ("total_annotations", "cancelled_annotations"))
+    return sum(number for number in counters if isinstance(number, int))
+
+
+def unreadable_state(row: JSON, reason: str) -> RemoteTaskState | None:
+    """A task whose annotations can't be shown, from a row without them; None if the row shows that it is not the bridge's."""
+    if isinstance(row, Mapping) and "data" in row and bridge_key(row) is None:
+        return None
+    return RemoteTaskState(
+        push_key=bridge_key(row) or PushKey(""),
+        task_id=TaskId(field(row, "id", int)),
+        created_at=moment(row, "created_at"),
+        updated_at=moment(row, "updated_at"),
+        unreadable=reason,
+    )
+
+
+def manifest_task(row: JSON) -> ManifestTask:
+    versions = (
+        (AnnotationId(field(one, "id", int)), moment(one, "created_at"), moment(one, "updated_at"))
+        for one in rows_of(row, "annotations")
+    )
+    return ManifestTask(TaskId(field(row, "id", int)), moment(row, "created_at"), frozenset(versions))
 
 
 def bridge_key(row: JSON) -> PushKey | None:
@@ -328,9 +378,14 @@ def keys_query(keys: Sequence[PushKey]) -> JSONObject:
     return _all([_condition(f"data.{BRIDGE_KEY}", "in_list", "String", list(keys))], "tasks:id")
 
 
-def ids_query(first: TaskId, last: TaskId) -> JSONObject:
-    """Tasks whose ids lie between the two: a primary-key range, far faster than a look-up by key."""
-    return _all([_condition("id", "in", "Number", {"min": first, "max": last})], "tasks:id")
+def ids_query(ids: Sequence[TaskId]) -> JSONObject:
+    """These tasks."""
+    return _all([_condition("id", "in_list", "Number", [int(task_id) for task_id in ids])], "tasks:id")
+
+
+def after_query(last: int) -> JSONObject:
+    """Tasks with a greater id: the next page, whatever was deleted or put in meanwhile."""
+    return _all([_condition("id", "greater", "Number", last)], "tasks:id")
 
 
 def changed_query(since: str) -> JSONObject:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine, RowMapping
 
 from hitl_bridge.adapters.sql.engine import reading
 from hitl_bridge.adapters.sql.item_life import life_of
-from hitl_bridge.adapters.sql.rows import event_of
-from hitl_bridge.adapters.sql.statements import chunks, is_latest_revision
+from hitl_bridge.adapters.sql.rows import annotation_of, event_of
+from hitl_bridge.adapters.sql.statements import is_latest_revision
 from hitl_bridge.adapters.sql.store_commit import IS_LATEST_DECISION
-from hitl_bridge.adapters.sql.store_pull import latest_revisions
+from hitl_bridge.adapters.sql.store_quarantine import items_of_tasks, quarantined_rows
 from hitl_bridge.adapters.sql.tables import annotation_revisions, batches, decisions, events, items, projects, review_tasks
 from hitl_bridge.core.lifecycle import OPEN
 from hitl_bridge.core.model import JSON, Annotation, AnnotationState, ItemId, ItemState, Op, Outcome, Purpose, TaskState
@@ -79,7 +79,7 @@ class SqlInsights:
             return life_of(connection, item_id)
 
     def last_event(self, action: str) -> Event | None:
-        wanted = sa.select(events).where(events.c.action == action).order_by(events.c.id.desc()).limit(1)
+        wanted = sa.select(events).where(events.c.action == action).order_by(events.c.seq.desc()).limit(1)
         with reading(self.engine) as connection:
             row = connection.execute(wanted).mappings().first()
         return None if row is None else event_of(row)
@@ -136,33 +136,9 @@ def _items_aside(connection: Connection) -> list[Mapping[str, JSON]]:
 
 
 def _quarantined_annotations(connection: Connection) -> list[Mapping[str, JSON]]:
-    """Annotations whose newest revision is quarantined; a good revision since then settles it."""
-    quarantined = annotation_revisions.alias("quarantined")
-    identity = ("project_id", "annotation_id", "task_id", "created_at")
-    ever = sa.select(*(quarantined.c[name] for name in identity)).where(_quarantined_literally(quarantined))
-    same = sa.tuple_(*(annotation_revisions.c[name] for name in identity)).in_(ever)
-    revisions = sa.select(annotation_revisions).where(same)
-    newest = latest_revisions(connection.execute(revisions).mappings())
-    standing = [each for each in newest if each.state == AnnotationState.QUARANTINED]
-    if not standing:
-        return []
-    known = _items_of_tasks(connection, standing)
-    return [_quarantined_line(each, known.get(each.push_key)) for each in standing]
-
-
-def _quarantined_literally(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    # Not as a bound parameter: the partial index is used only where its condition stands in the statement.
-    return table.c.state == sa.literal_column(f"'{AnnotationState.QUARANTINED}'")
-
-
-def _items_of_tasks(connection: Connection, standing: list[Annotation]) -> Mapping[str, RowMapping]:
-    keys = sorted({each.push_key for each in standing})
-    found: dict[str, RowMapping] = {}
-    columns = (review_tasks.c.push_key, review_tasks.c.item_id, review_tasks.c.revision)
-    for some in chunks(keys):
-        rows = connection.execute(sa.select(*columns).where(review_tasks.c.push_key.in_(some))).mappings()
-        found |= {row["push_key"]: row for row in rows}
-    return found
+    standing = quarantined_rows(connection)
+    known = items_of_tasks(connection, standing)
+    return [_quarantined_line(annotation_of(row), known.get(row["push_key"])) for row in standing]
 
 
 def _quarantined_line(annotation: Annotation, task: RowMapping | None) -> Mapping[str, JSON]:

@@ -69,7 +69,7 @@ def _versions(item_id: ItemId) -> sa.Select[Any]:
 
 
 def _events(item_id: ItemId) -> sa.Select[Any]:
-    return sa.select(events).where(events.c.item_id == item_id).order_by(events.c.id)
+    return sa.select(events).where(events.c.item_id == item_id).order_by(events.c.seq)
 
 
 def _revision(row: RowMapping) -> Mapping[str, JSON]:
@@ -110,7 +110,7 @@ def _decision(row: RowMapping) -> Mapping[str, JSON]:
 
 
 def _event(row: RowMapping) -> Mapping[str, JSON]:
-    return {"at": row["at"].isoformat(), **_pick(row, "action", "detail")}
+    return {"at": row["at"].isoformat(), **_pick(row, "actor", "action", "detail")}
 
 
 def _pick(row: RowMapping, *names: str) -> dict[str, JSON]:

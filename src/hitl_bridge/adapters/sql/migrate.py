@@ -5,19 +5,22 @@ All of it is one transaction on both databases: a process that dies half-way lea
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from hitl_bridge.adapters.sql.copies import copy_pages, make_durable
 from hitl_bridge.adapters.sql.engine import place, reading, writing
 from hitl_bridge.errors import RefusedForSafety
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; a test holds the two together. Kept here so that opening an up-to-date
 store need not load Alembic."""
 
-_OLDER: frozenset[str | None] = frozenset({None})
+_OLDER: frozenset[str | None] = frozenset({None, "0001"})
 """Revisions that this version can bring up to HEAD; None is an empty database."""
 
 
@@ -30,8 +33,25 @@ def bring_up_to_date(engine: Engine) -> bool:
         # Asked again under the lock: another process may have done it while this one waited.
         if _is_current(connection, engine):
             return False
+        if engine.dialect.name == "sqlite" and _revision(connection) is not None:
+            _put_aside(Path(str(engine.url.database)))
         _upgrade(connection)
     return True
+
+
+def _put_aside(database: Path) -> None:
+    """A copy beside the database, as it was before: `bridge.db.before-0002`. Nobody writes meanwhile: we hold the lock.
+
+    On PostgreSQL that is the operator's: `hitl-bridge backup` before the upgrade.
+    """
+    copy = database.with_name(f"{database.name}.before-{HEAD}")
+    partial = copy.with_name(f"{copy.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    with closing(sqlite3.connect(database)) as source:
+        copy_pages(source, partial)
+    make_durable(partial)
+    partial.replace(copy)
 
 
 def _is_current(connection: Connection, engine: Engine) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -172,6 +171,7 @@ def project_row(project: Project) -> Row:
         "title": project.title,
         "url": project.url,
         "label_config_sha256": project.label_config_sha256,
+        "epoch": project.epoch,
     }
 
 
@@ -182,6 +182,7 @@ def project_of(row: RowMapping) -> Project:
         title=row["title"],
         url=row["url"],
         label_config_sha256=row["label_config_sha256"],
+        epoch=row["epoch"],
     )
 
 
@@ -239,10 +240,11 @@ def annotation_row(annotation: Annotation) -> Row:
         "result": list(annotation.result),
         "lead_time": annotation.lead_time,
         "reason": annotation.reason,
+        "epoch": annotation.epoch,
     }
 
 
-def annotation_of(row: RowMapping) -> Annotation:
+def annotation_of(row: Mapping[Any, Any]) -> Annotation:
     return Annotation(
         project_id=row["project_id"],
         task_id=row["task_id"],
@@ -253,10 +255,11 @@ def annotation_of(row: RowMapping) -> Annotation:
         reviewer=row["reviewer"],
         updated_by=row["updated_by"],
         state=AnnotationState(row["state"]),
-        answer=None if row["answer"] is None else _answer_of(row["answer"]),
+        answer=None if row["answer"] is None else answer_of(row["answer"]),
         result=tuple(row["result"]),
-        lead_time=row["lead_time"],
+        lead_time=None if row["lead_time"] is None else float(row["lead_time"]),  # SQLite's RETURNING says 12 for 12.0
         reason=row["reason"],
+        epoch=row["epoch"],
     )
 
 
@@ -269,7 +272,7 @@ def answer_json(answer: Answer) -> Mapping[str, JSON]:
     }
 
 
-def _answer_of(stored: Mapping[str, Any]) -> Answer:
+def answer_of(stored: Mapping[str, Any]) -> Answer:
     return Answer(
         output=stored["output"],
         rationale=stored["rationale"],
@@ -289,7 +292,7 @@ def decision_row(decision: Decision) -> Row:
         "rationale": decision.rationale,
         "reviewers": list(decision.reviewers),
         "annotations": list(decision.annotations),
-        "agreement": decision.agreement,
+        "agreement": float(decision.agreement),
         "round": decision.round,
         "decided_at": decision.decided_at,
     }
@@ -310,6 +313,11 @@ def decision_of(row: RowMapping) -> Decision:
         round=row["round"],
         decided_at=row["decided_at"],
     )
+
+
+def annotation_text(annotation: Annotation) -> str:
+    """The whole revision as one text, equal if and only if the revisions are."""
+    return canonical_json(annotation_row(annotation), "annotation")
 
 
 def decision_text(decision: Decision) -> str:
@@ -334,20 +342,8 @@ def version_of(row: RowMapping) -> DatasetVersion:
     return DatasetVersion(**{name: value for name, value in row.items() if name != "id"})
 
 
-def event_row(event: Event) -> Row:
-    whole: list[JSON] = [moment_text(event.at, "at"), event.action, event.item_id, event.detail]
-    fingerprint = hashlib.sha256(canonical_json(whole, "detail").encode()).hexdigest()
-    return {
-        "at": event.at,
-        "action": event.action,
-        "item_id": event.item_id,
-        "detail": event.detail,
-        "fingerprint": fingerprint,
-    }
-
-
 def event_of(row: RowMapping) -> Event:
-    return Event(at=row["at"], action=row["action"], item_id=row["item_id"], detail=row["detail"])
+    return Event(**{name: row[name] for name in ("at", "action", "item_id", "detail", "actor", "before", "after")})
 
 
 def moment_sort_key(text: str) -> str:

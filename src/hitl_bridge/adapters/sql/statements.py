@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hitl_bridge.adapters.sql.rows import Row, event_row
-from hitl_bridge.adapters.sql.tables import events, items, payloads
+from hitl_bridge.adapters.sql import audit_log
+from hitl_bridge.adapters.sql.rows import Row
+from hitl_bridge.adapters.sql.tables import items, payloads
 from hitl_bridge.ports import Event
 
 CHUNK = 500
@@ -54,7 +55,8 @@ def one_of(column: sa.Column[Any], values: Iterable[str]) -> sa.ColumnElement[bo
 
 
 def record_events(connection: Connection, happened: Sequence[Event]) -> None:
-    insert_new(connection, events, [event_row(event) for event in happened])
+    """Adds them to the audit log, in this transaction. The same event twice is one."""
+    audit_log.append(connection, happened)
 
 
 def items_with_input() -> sa.Select[Any]:

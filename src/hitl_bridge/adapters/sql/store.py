@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from hitl_bridge.adapters.sql import statements, store_commit, store_gone, store_ingest, store_pull, store_push, store_resolve
+from hitl_bridge.adapters.sql import (
+    audit_log,
+    statements,
+    store_attempts,
+    store_backup,
+    store_commit,
+    store_failures,
+    store_gone,
+    store_ingest,
+    store_pull,
+    store_push,
+    store_resolve,
+    store_sweep,
+)
+from hitl_bridge.adapters.sql.audit_log import Seal
+from hitl_bridge.adapters.sql.desk import SqlDesk
 from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading, writing
 from hitl_bridge.adapters.sql.insights import SqlInsights
+from hitl_bridge.adapters.sql.leases import SqlLeases, check_lease
 from hitl_bridge.adapters.sql.migrate import bring_up_to_date
 from hitl_bridge.core.model import (
     Annotation,
@@ -24,17 +41,32 @@ from hitl_bridge.core.model import (
     ProjectKey,
     PushKey,
     ReviewTask,
+    TaskId,
     TaskState,
 )
-from hitl_bridge.ports import Batch, Event, OpenReview, ReceiptFile, Refusal, RemoteTask, Settlement, UncommittedDecision
+from hitl_bridge.ports import (
+    AuditHead,
+    AuditReport,
+    Batch,
+    Event,
+    KnownTask,
+    Lease,
+    OpenReview,
+    ReceiptFile,
+    Refusal,
+    RemoteTask,
+    RemoteTaskState,
+    Settlement,
+    UncommittedDecision,
+)
 
 
-def open_store(url: str, root: Path, *, patience: float = PATIENCE) -> SqlStore:
+def open_store(url: str, root: Path, *, key: bytes = b"", patience: float = PATIENCE) -> SqlStore:
     """The store at `url` (sqlite:///… or postgresql+psycopg://…), its schema brought up to date.
 
-    A relative SQLite path starts at `root`. `patience` is how many seconds a write waits for another one to end. Raises
-    UsageError for a URL that is no such database, StoreUnavailable if it can't be opened, RefusedForSafety if a newer
-    version of the bridge wrote it.
+    A relative SQLite path starts at `root`. `key` is the workspace's, with which digests in the audit log are made. `patience`
+    is how many seconds a write waits for another one to end. Raises UsageError for a URL that is no such database,
+    StoreUnavailable if it can't be opened, RefusedForSafety if a newer version of the bridge wrote it.
     """
     engine = make_engine(url, root, patience=patience)
     try:
@@ -42,14 +74,17 @@ def open_store(url: str, root: Path, *, patience: float = PATIENCE) -> SqlStore:
     except BaseException:
         engine.dispose()
         raise
-    return SqlStore(engine)
+    return SqlStore(engine, Seal(key))
 
 
 class SqlStore:
-    """Implements `ports.StateStore`."""
+    """Implements `ports.StateStore`. While `fence` is set, whatever is written is refused (LeaseLost) once that lease is not
+    the newest of its scope any more."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, seal: Seal) -> None:
         self.engine = engine
+        self.fence: Lease | None = None
+        self._seal = seal
         self._seen: store_resolve.Marks = {}
 
     def close(self) -> None:
@@ -57,6 +92,22 @@ class SqlStore:
 
     def insights(self) -> SqlInsights:
         return SqlInsights(self.engine)
+
+    def leases(self) -> SqlLeases:
+        return SqlLeases(self.engine)
+
+    def desk(self) -> SqlDesk:
+        return SqlDesk(self.engine, self._writing, self._seal)
+
+    def backups(self) -> store_backup.SqliteBackups | store_backup.PostgresBackups:
+        return store_backup.backups(self.engine)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with writing(self.engine) as connection:
+            if self.fence is not None:
+                check_lease(connection, self.fence)
+            yield connection
 
     @property
     def description(self) -> str:
@@ -74,7 +125,7 @@ class SqlStore:
             return store_ingest.all_receipt_files(connection)
 
     def record_batch(self, batch: Batch, receipts: ReceiptFile | None, items: Sequence[Item]) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_ingest.record_batch(connection, batch, receipts, items)
 
     # push
@@ -88,36 +139,44 @@ class SqlStore:
             return store_push.all_projects(connection)
 
     def record_project(self, project: Project) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_push.record_project(connection, project)
 
     def intend(self, tasks: Sequence[ReviewTask]) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_push.intend(connection, tasks)
 
-    def tasks_in(self, *states: TaskState) -> list[ReviewTask]:
+    def tasks_in(self, *states: TaskState, project: ProjectKey | None = None) -> list[ReviewTask]:
         with reading(self.engine) as connection:
-            return store_push.tasks_in(connection, states)
+            return store_push.tasks_in(connection, states, project)
 
-    def task_counts(self) -> Mapping[ProjectKey, int]:
+    def task_counts(self, *states: TaskState) -> Mapping[ProjectKey, int]:
         with reading(self.engine) as connection:
-            return store_push.task_counts(connection)
+            return store_push.task_counts(connection, states or (TaskState.LIVE,))
 
     def mark_unknown(self, keys: Sequence[PushKey], at: datetime) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_push.mark_unknown(connection, keys, at)
 
     def confirm(self, project_id: ProjectId, tasks: Sequence[RemoteTask], at: datetime) -> None:
-        with writing(self.engine) as connection:
-            store_push.confirm(connection, project_id, tasks)
+        with self._writing() as connection:
+            store_push.confirm(connection, project_id, tasks, at)
 
     def refuse(self, refusals: Sequence[Refusal], at: datetime) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_push.refuse(connection, refusals, at)
 
     def close_gone(self, keys: Sequence[PushKey], reason: str, at: datetime) -> int:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             return store_gone.close_gone(connection, keys, reason, at)
+
+    def learn(self, project_id: ProjectId, tasks: Sequence[RemoteTask]) -> None:
+        with self._writing() as connection:
+            store_push.learn(connection, project_id, tasks)
+
+    def move_task(self, project_id: ProjectId, task: RemoteTask, at: datetime) -> None:
+        with self._writing() as connection:
+            store_push.move_task(connection, project_id, task, at)
 
     # pull
 
@@ -138,8 +197,40 @@ class SqlStore:
             return store_pull.standing_annotations(connection, keys)
 
     def record_pull(self, project_id: ProjectId, revisions: Sequence[Annotation], cursor: str | None, at: datetime) -> int:
-        with writing(self.engine) as connection:
-            return store_pull.record_pull(connection, project_id, revisions, cursor, at)
+        with self._writing() as connection:
+            return store_pull.record_pull(connection, project_id, revisions, cursor, at, self._seal)
+
+    def swept_at(self, project_id: ProjectId) -> datetime | None:
+        with reading(self.engine) as connection:
+            return store_sweep.swept_at(connection, project_id)
+
+    def record_sweep(self, project_id: ProjectId, at: datetime) -> None:
+        with self._writing() as connection:
+            store_sweep.record_sweep(connection, project_id, at)
+
+    def begin_epoch(self, project: Project, at: datetime) -> Project:
+        with self._writing() as connection:
+            return store_sweep.begin_epoch(connection, project, at)
+
+    def what_is_known(self, project: Project) -> Mapping[TaskId, KnownTask]:
+        with reading(self.engine) as connection:
+            return store_sweep.what_is_known(connection, project)
+
+    def newest_annotations(self, project: Project, most: int) -> list[Annotation]:
+        with reading(self.engine) as connection:
+            return store_sweep.newest_annotations(connection, project, most)
+
+    def standing_before(self, project: Project) -> list[Annotation]:
+        with reading(self.engine) as connection:
+            return store_sweep.standing_before(connection, project)
+
+    def unreadable_tasks(self, project_id: ProjectId) -> Mapping[TaskId, str]:
+        with reading(self.engine) as connection:
+            return store_sweep.unreadable(connection, project_id)
+
+    def record_unreadable(self, project_id: ProjectId, tasks: Sequence[RemoteTaskState], at: datetime) -> None:
+        with self._writing() as connection:
+            store_sweep.record_unreadable(connection, project_id, tasks, at)
 
     # resolve
 
@@ -150,8 +241,36 @@ class SqlStore:
 
     def record_settlements(self, settlements: Sequence[Settlement], at: datetime) -> None:
         """Settles what `open_reviews` of this store last showed: an annotation that came in since keeps its item marked."""
-        with writing(self.engine) as connection:
-            store_resolve.record_settlements(connection, settlements, at, self._seen)
+        with self._writing() as connection:
+            store_resolve.record_settlements(connection, settlements, at, self._seen, self._seal)
+
+    # a store that was restored
+
+    def remembered(self, name: str) -> str | None:
+        with reading(self.engine) as connection:
+            return store_backup.remembered(connection, name)
+
+    def forget_cursor(self, project_id: ProjectId) -> None:
+        with self._writing() as connection:
+            store_backup.forget_cursor(connection, project_id)
+
+    # tries
+
+    def give_up(self, keys: Sequence[PushKey], reason: str, at: datetime) -> None:
+        with self._writing() as connection:
+            store_failures.give_up(connection, keys, reason, at)
+
+    def deaths(self, step: str) -> Mapping[str, int]:
+        with reading(self.engine) as connection:
+            return store_attempts.deaths(connection, step)
+
+    def begin_try(self, step: str, subjects: Sequence[str], at: datetime) -> None:
+        with self._writing() as connection:
+            store_attempts.begin_try(connection, step, subjects, at)
+
+    def end_try(self, step: str, subjects: Sequence[str]) -> None:
+        with self._writing() as connection:
+            store_attempts.end_try(connection, step, subjects)
 
     # commit
 
@@ -164,11 +283,19 @@ class SqlStore:
             return store_commit.all_versions(connection)
 
     def record_version(self, version: DatasetVersion, decisions: Sequence[Decision]) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             store_commit.record_version(connection, version, decisions)
 
-    # the trace
+    # the audit log
 
     def record_events(self, events: Sequence[Event]) -> None:
-        with writing(self.engine) as connection:
+        with self._writing() as connection:
             statements.record_events(connection, events)
+
+    def audit_head(self) -> AuditHead:
+        with reading(self.engine) as connection:
+            return audit_log.head(connection)
+
+    def verify_audit(self, anchors: Mapping[str, AuditHead]) -> AuditReport:
+        with reading(self.engine) as connection:
+            return audit_log.verify(connection, self._seal, anchors)

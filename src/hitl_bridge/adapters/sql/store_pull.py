@@ -9,11 +9,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping, bindparam
 
-from hitl_bridge.adapters.sql.rows import annotation_of, annotation_row, moment_sort_key, task_of
-from hitl_bridge.adapters.sql.statements import chunks, insert_new_returning, insert_or_update, one_of, update_each
+from hitl_bridge.adapters.sql.audit_log import ANNOTATION_EVENT, Seal
+from hitl_bridge.adapters.sql.rows import Row, annotation_of, annotation_row, moment_sort_key, task_of
+from hitl_bridge.adapters.sql.rulings import RevisionRow, with_rulings
+from hitl_bridge.adapters.sql.statements import (
+    chunks,
+    insert_new_returning,
+    insert_or_update,
+    one_of,
+    record_events,
+    update_each,
+)
 from hitl_bridge.adapters.sql.tables import annotation_revisions, cursors, items, review_tasks
-from hitl_bridge.core.model import Annotation, AnnotationState, ItemState, ProjectId, PushKey, ReviewTask
+from hitl_bridge.core.model import Annotation, AnnotationState, ItemId, ItemState, ProjectId, PushKey, ReviewTask
 from hitl_bridge.core.sync import is_foreign
+from hitl_bridge.ports import Event
 
 _WITHOUT_REVIEW = (ItemState.AUTO_APPROVED, ItemState.WITHDRAWN)
 
@@ -32,11 +42,15 @@ def tasks_by_key(connection: Connection, keys: Sequence[PushKey]) -> Mapping[Pus
 
 
 def annotations_of(connection: Connection, keys: Sequence[PushKey]) -> list[Annotation]:
-    return latest_revisions(_revisions_on(connection, keys))
+    """In each epoch the latest: after a restore an annotation can be older than what we hold of it."""
+    by_epoch: dict[int, list[RowMapping]] = {}
+    for row in _revisions_on(connection, keys):
+        by_epoch.setdefault(row["epoch"], []).append(row)
+    return [each for rows in by_epoch.values() for each in latest_revisions(rows)]
 
 
 def standing_annotations(connection: Connection, keys: Sequence[PushKey]) -> list[Annotation]:
-    return revisions_in_force(_revisions_on(connection, keys))
+    return revisions_in_force(with_rulings(connection, _revisions_on(connection, keys)))
 
 
 def _revisions_on(connection: Connection, keys: Sequence[PushKey]) -> list[RowMapping]:
@@ -46,50 +60,101 @@ def _revisions_on(connection: Connection, keys: Sequence[PushKey]) -> list[RowMa
     return found
 
 
-def latest_revisions(rows: Iterable[RowMapping]) -> list[Annotation]:
-    """Of each annotation on a task the newest revision, oldest annotation first.
+def latest_revisions(rows: Iterable[RevisionRow]) -> list[Annotation]:
+    """Of each annotation on a task the newest revision, oldest annotation first."""
+    return [annotation_of(row) for row in latest_rows(rows)]
 
-    Newest by the labeling service's time, not by arrival: a pull that was held up may bring an old revision after a new
-    one. But a deletion counts whenever it arrives: its time is that of the task, which not every edit moves.
+
+def latest_rows(rows: Iterable[RevisionRow]) -> list[RevisionRow]:
+    """The rows of `latest_revisions`.
+
+    Newest by arrival: the labeling service's clock can be set back, and only the holder of the lease writes, so nobody
+    brings an old revision after a new one. But what a restored backup holds of an annotation, seen in a later epoch, is
+    newest only if it is not older by its own time than what we had.
     """
-    return _last_of_each(rows, lambda row: (True, _age(row)))
+    return _last_of_each(rows, _is_newer)
 
 
-def revisions_in_force(rows: Iterable[RowMapping]) -> list[Annotation]:
+def revisions_in_force(rows: Iterable[RevisionRow]) -> list[Annotation]:
     """Like `latest_revisions`, without those deleted; and what somebody else made of an annotation takes nothing from what
-    its author said last."""
-    last = _last_of_each(rows, lambda row: (not _is_foreign_edit(row), _age(row)))
-    return [each for each in last if each.state != AnnotationState.TOMBSTONE]
+    its author said last. `rows` come `with_rulings`: an edit that a person has accepted is the author's own."""
+    last = _last_of_each(rows, _is_in_force_after)
+    return [annotation_of(row) for row in last if row["state"] != AnnotationState.TOMBSTONE]
 
 
-def _last_of_each(rows: Iterable[RowMapping], rank: Callable[[RowMapping], tuple[bool, str]]) -> list[Annotation]:
-    last: dict[tuple[int, int, int, str], RowMapping] = {}
+def _last_of_each(rows: Iterable[RevisionRow], replaces: Callable[[RevisionRow, RevisionRow], bool]) -> list[RevisionRow]:
+    last: dict[tuple[int, int, int, str], RevisionRow] = {}
     for row in sorted(rows, key=lambda row: int(row["id"])):
         identity = (row["project_id"], row["task_id"], row["annotation_id"], row["created_at"])
         before = last.get(identity)
-        if before is None or row["state"] == AnnotationState.TOMBSTONE or rank(row) >= rank(before):
+        if before is None or replaces(row, before):
             last[identity] = row
-    return [annotation_of(row) for row in last.values()]
+    return list(last.values())
 
 
-def _age(row: RowMapping) -> str:
+def _is_newer(row: RevisionRow, before: RevisionRow) -> bool:
+    return row["epoch"] == before["epoch"] or row["state"] == AnnotationState.TOMBSTONE or _age(row) >= _age(before)
+
+
+def _is_in_force_after(row: RevisionRow, before: RevisionRow) -> bool:
+    if row["state"] != AnnotationState.TOMBSTONE and _is_foreign_edit(row) != _is_foreign_edit(before):
+        return _is_foreign_edit(before)
+    return _is_newer(row, before)
+
+
+def _age(row: RevisionRow) -> str:
     return moment_sort_key(row["updated_at"])
 
 
-def _is_foreign_edit(row: RowMapping) -> bool:
+def _is_foreign_edit(row: RevisionRow) -> bool:
     return row["state"] == AnnotationState.QUARANTINED and is_foreign(row["reviewer"], row["updated_by"])
 
 
 def record_pull(
-    connection: Connection, project_id: ProjectId, revisions: Sequence[Annotation], position: str | None, at: datetime
+    connection: Connection,
+    project_id: ProjectId,
+    revisions: Sequence[Annotation],
+    position: str | None,
+    at: datetime,
+    seal: Seal,
 ) -> int:
     rows = [{**annotation_row(revision), "recorded_at": at} for revision in revisions]
-    columns = (annotation_revisions.c.id, annotation_revisions.c.push_key, annotation_revisions.c.state)
-    new = insert_new_returning(connection, annotation_revisions, rows, columns)
+    new = insert_new_returning(connection, annotation_revisions, rows, list(annotation_revisions.c))
+    record_events(connection, _events(connection, new, at, seal))
     _mark(connection, new)
     _answered(connection, {row["push_key"] for row in new if row["state"] == AnnotationState.ANSWER})
-    insert_or_update(connection, cursors, {"project_id": project_id, "position": position, "at": at}, key=("project_id",))
+    keep_cursor(connection, {"project_id": project_id, "position": position, "at": at})
     return len(new)
+
+
+def keep_cursor(connection: Connection, row: Row) -> None:
+    """The columns that `row` names."""
+    insert_or_update(connection, cursors, row, key=("project_id",))
+
+
+def _events(connection: Connection, new: Sequence[RowMapping], at: datetime, seal: Seal) -> list[Event]:
+    """One event a revision: who (by pseudonym), on which item, what it was before and what it is now (by digest)."""
+    keys = sorted({PushKey(row["push_key"]) for row in new})
+    items_of = {task.push_key: task.item_id for task in tasks_by_key(connection, keys).values()}
+    before: dict[int, RowMapping | None] = {}
+    last: dict[tuple[int, int, str], RowMapping] = {}
+    for row in sorted(_revisions_on(connection, keys), key=lambda row: int(row["id"])):
+        identity = (row["project_id"], row["annotation_id"], row["created_at"])
+        before[row["id"]], last[identity] = last.get(identity), row
+    return [_event(row, before.get(row["id"]), items_of.get(row["push_key"]), at, seal) for row in new]
+
+
+def _event(row: RowMapping, before: RowMapping | None, item_id: ItemId | None, at: datetime, seal: Seal) -> Event:
+    revision = annotation_of(row)
+    return Event(
+        at=at,
+        action=ANNOTATION_EVENT,
+        item_id=item_id,
+        detail={"row": row["id"], "annotation": revision.key, "task_id": revision.task_id, "state": revision.state.value},
+        actor=seal.person(revision.updated_by or revision.reviewer),
+        before=None if before is None else seal.annotation(annotation_of(before)),
+        after=seal.annotation(revision),
+    )
 
 
 def _mark(connection: Connection, new: Sequence[RowMapping]) -> None:

@@ -10,12 +10,14 @@ from sqlalchemy import Connection, bindparam
 
 from hitl_bridge.adapters.sql.rows import project_key_of, project_of, project_row, task_of, task_row
 from hitl_bridge.adapters.sql.statements import chunks, insert_new, insert_or_update, one_of, record_events, update_each
+from hitl_bridge.adapters.sql.store_attempts import end_try
 from hitl_bridge.adapters.sql.tables import items, projects, review_tasks
 from hitl_bridge.core.lifecycle import may_move
-from hitl_bridge.core.model import ItemState, Project, ProjectId, ProjectKey, PushKey, ReviewTask, TaskState
+from hitl_bridge.core.model import JSON, ItemState, Project, ProjectId, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.errors import RefusedForSafety
 from hitl_bridge.ports import Event, Refusal, RemoteTask
 
+_STEP = "push"
 _PROMISED = (TaskState.INTENDED, TaskState.UNKNOWN)
 _QUARANTINABLE = [state for state in ItemState if may_move(state, ItemState.QUARANTINED) and state != ItemState.QUARANTINED]
 
@@ -56,30 +58,36 @@ def intend(connection: Connection, tasks: Sequence[ReviewTask]) -> None:
     insert_new(connection, review_tasks, [task_row(task) for task in tasks])
 
 
-def tasks_in(connection: Connection, states: Sequence[TaskState]) -> list[ReviewTask]:
+def tasks_in(connection: Connection, states: Sequence[TaskState], project: ProjectKey | None = None) -> list[ReviewTask]:
     wanted = sa.select(review_tasks).where(review_tasks.c.state.in_(states))
+    if project is not None:
+        wanted = wanted.where(of_project(project))
     ordered = wanted.order_by(review_tasks.c.item_id, review_tasks.c.revision, review_tasks.c.round, review_tasks.c.seat)
     return [task_of(row) for row in connection.execute(ordered).mappings()]
 
 
-def task_counts(connection: Connection) -> Mapping[ProjectKey, int]:
+def of_project(key: ProjectKey) -> sa.ColumnElement[bool]:
+    """Of that project: with the state before it, the order of an index."""
+    return (review_tasks.c.pool == key.pool) & (review_tasks.c.tier == key.tier) & (review_tasks.c.part == key.part)
+
+
+def task_counts(connection: Connection, states: Sequence[TaskState]) -> Mapping[ProjectKey, int]:
     key = (review_tasks.c.pool, review_tasks.c.tier, review_tasks.c.part)
-    live = sa.select(*key, sa.func.count().label("tasks")).where(review_tasks.c.state == TaskState.LIVE).group_by(*key)
-    return {project_key_of(row): row["tasks"] for row in connection.execute(live).mappings()}
+    counted = sa.select(*key, sa.func.count().label("tasks")).where(review_tasks.c.state.in_(states)).group_by(*key)
+    return {project_key_of(row): row["tasks"] for row in connection.execute(counted).mappings()}
 
 
 def mark_unknown(connection: Connection, keys: Sequence[PushKey], at: datetime) -> None:
     """Also for tasks of unclear outcome that are sent once more: `sent_at` is when they were last sent."""
-    statement = (
-        sa.update(review_tasks)
-        .where(review_tasks.c.push_key == bindparam("key"), one_of(review_tasks.c.state, _PROMISED))
-        .values(state=TaskState.UNKNOWN, sent_at=at)
-    )
-    update_each(connection, statement, [{"key": key} for key in keys])
+    promised = review_tasks.c.state.in_(_PROMISED)
+    for some in chunks(keys):
+        statement = sa.update(review_tasks).where(review_tasks.c.push_key.in_(some), promised)
+        connection.execute(statement.values(state=TaskState.UNKNOWN, sent_at=at))
 
 
-def confirm(connection: Connection, project_id: ProjectId, tasks: Sequence[RemoteTask]) -> None:
+def confirm(connection: Connection, project_id: ProjectId, tasks: Sequence[RemoteTask], at: datetime) -> None:
     """A task that was closed meanwhile (its item withdrawn) keeps that state, but where it is gets known."""
+    record_events(connection, _pushed(connection, project_id, tasks, at))
     state = review_tasks.c.state
     statement = (
         sa.update(review_tasks)
@@ -95,6 +103,17 @@ def confirm(connection: Connection, project_id: ProjectId, tasks: Sequence[Remot
     there = [{"key": task.push_key, "remote_id": task.task_id, "remote_created_at": task.created_at} for task in tasks]
     update_each(connection, statement, there)
     _items_pushed(connection, [task.push_key for task in tasks])
+    end_try(connection, _STEP, [task.push_key for task in tasks])
+
+
+def _pushed(connection: Connection, project_id: ProjectId, tasks: Sequence[RemoteTask], at: datetime) -> list[Event]:
+    """One event for all the tasks that become known now."""
+    unknown: set[str] = set()
+    for some in chunks([task.push_key for task in tasks]):
+        missing = sa.select(review_tasks.c.push_key).where(review_tasks.c.push_key.in_(some), review_tasks.c.task_id.is_(None))
+        unknown |= set(connection.execute(missing).scalars())
+    there: dict[str, JSON] = {task.push_key: task.task_id for task in tasks if task.push_key in unknown}
+    return [Event(at, "pushed", detail={"project_id": project_id, "tasks": there})] if there else []
 
 
 def _items_pushed(connection: Connection, keys: Sequence[PushKey]) -> None:
@@ -109,10 +128,33 @@ def _items_pushed(connection: Connection, keys: Sequence[PushKey]) -> None:
         connection.execute(statement.where(review_tasks.c.push_key.in_(some)))
 
 
+def learn(connection: Connection, project_id: ProjectId, tasks: Sequence[RemoteTask]) -> None:
+    statement = (
+        sa.update(review_tasks)
+        .where(review_tasks.c.push_key == bindparam("key"), review_tasks.c.task_id == bindparam("remote_id"))
+        .where(review_tasks.c.project_id == project_id, review_tasks.c.task_created_at.is_(None))
+        .values(task_created_at=bindparam("remote_created_at"))
+    )
+    known = [{"key": task.push_key, "remote_id": task.task_id, "remote_created_at": task.created_at} for task in tasks]
+    update_each(connection, statement, known)
+
+
+def move_task(connection: Connection, project_id: ProjectId, task: RemoteTask, at: datetime) -> None:
+    found = sa.select(review_tasks).where(review_tasks.c.push_key == task.push_key, review_tasks.c.state == TaskState.LIVE)
+    before = connection.execute(found).mappings().first()
+    there = {"project_id": project_id, "task_id": task.task_id, "task_created_at": task.created_at}
+    if before is None or all(before[name] == value for name, value in there.items()):
+        return
+    connection.execute(sa.update(review_tasks).where(review_tasks.c.push_key == task.push_key).values(there))
+    detail: dict[str, JSON] = {"push_key": task.push_key, "from": before["task_id"], "to": task.task_id}
+    record_events(connection, [Event(at=at, action="task_moved", item_id=before["item_id"], detail=detail)])
+
+
 def refuse(connection: Connection, refusals: Sequence[Refusal], at: datetime) -> None:
     happened: list[Event] = []
     for refusal in refusals:
         happened += _refuse_one(connection, refusal, at)
+    end_try(connection, _STEP, [refusal.push_key for refusal in refusals])
     record_events(connection, happened)
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping, bindparam
 
+from hitl_bridge.adapters.sql.audit_log import Seal
 from hitl_bridge.adapters.sql.rows import Row, decision_of, decision_row, decision_text, item_of, route_row, task_of
+from hitl_bridge.adapters.sql.rulings import RevisionRow, with_rulings
 from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
+from hitl_bridge.adapters.sql.store_attempts import end_try
 from hitl_bridge.adapters.sql.store_pull import revisions_in_force
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
 from hitl_bridge.core.lifecycle import may_move
@@ -27,18 +31,20 @@ from hitl_bridge.core.model import (
     TaskState,
 )
 from hitl_bridge.errors import UnknownName, UsageError
-from hitl_bridge.ports import Event, OpenReview, Settlement
+from hitl_bridge.ports import Event, OpenReview, Settlement, item_subject
 
 ItemKey = tuple[ItemId, int]
 Marks = Mapping[ItemKey, int]
 """For each item with news, the newest annotation revision (its row id) that a reader has seen."""
+
+AnyRow = TypeVar("AnyRow", bound=RevisionRow)
 
 _REVIEWED = (ItemState.PUSHED, ItemState.ANSWERED, ItemState.DECIDED, ItemState.COMMITTED)
 _STANDING_ASIDE = (ItemState.QUARANTINED, ItemState.FAILED)
 
 
 def open_reviews(connection: Connection) -> tuple[list[OpenReview], Marks]:
-    """One query for the marked items and three for each chunk of them.
+    """One query for the marked items and a few for each chunk of them.
 
     Not one join: without statistics SQLite would start it at the large tables. And the state is looked at here, because
     with it in the query SQLite would rather read every committed item than the few that are marked.
@@ -55,12 +61,13 @@ def _open_reviews(connection: Connection, marked: Sequence[RowMapping]) -> list[
     of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
     behind = sa.select(annotation_revisions, review_tasks.c.item_id, review_tasks.c.revision)
     behind = behind.select_from(review_tasks.join(annotation_revisions, of_task))
-    answers = _by_item(connection, behind.where(review_tasks.c.item_id.in_(ids)))
+    revisions = connection.execute(behind.where(review_tasks.c.item_id.in_(ids))).mappings()
+    answers = _of_items(with_rulings(connection, revisions))
     settled = _by_item(connection, sa.select(decisions).where(decisions.c.item_id.in_(ids)))
     return [_open_review(row, tasks[_key(row)], answers[_key(row)], settled[_key(row)]) for row in marked]
 
 
-def record_settlements(connection: Connection, settlements: Sequence[Settlement], at: datetime, seen: Marks) -> None:
+def record_settlements(connection: Connection, settlements: Sequence[Settlement], at: datetime, seen: Marks, seal: Seal) -> None:
     if len({_settled_key(each) for each in settlements}) < len(settlements):
         raise UsageError("An item is settled twice in one call.", remedy="Settle each item once, from its open review.")
     for some in chunks(settlements):
@@ -72,22 +79,27 @@ def record_settlements(connection: Connection, settlements: Sequence[Settlement]
         insert_new(connection, decisions, [decision_row(each.decision) for each in new if each.decision is not None])
         _update_items(connection, new)
         _clear_marks(connection, new, seen)
-        record_events(connection, [_settled_event(each, before[_settled_key(each)], at) for each in new])
+        end_try(connection, _STEP, [item_subject(each.item_id, each.revision) for each in some])
+        record_events(connection, [_settled_event(each, before[_settled_key(each)], at, decided, seal) for each in new])
 
 
-def _key(row: RowMapping) -> ItemKey:
+def _key(row: RevisionRow) -> ItemKey:
     return ItemId(row["item_id"]), row["revision"]
 
 
 def _by_item(connection: Connection, wanted: sa.Select[Any]) -> Mapping[ItemKey, list[RowMapping]]:
-    found: defaultdict[ItemKey, list[RowMapping]] = defaultdict(list)
-    for row in connection.execute(wanted).mappings():
+    return _of_items(connection.execute(wanted).mappings())
+
+
+def _of_items(rows: Iterable[AnyRow]) -> Mapping[ItemKey, list[AnyRow]]:
+    found: defaultdict[ItemKey, list[AnyRow]] = defaultdict(list)
+    for row in rows:
         found[_key(row)].append(row)
     return found
 
 
 def _open_review(
-    row: RowMapping, tasks: Iterable[RowMapping], revisions: Iterable[RowMapping], settled: Sequence[RowMapping]
+    row: RowMapping, tasks: Iterable[RowMapping], revisions: Iterable[RevisionRow], settled: Sequence[RowMapping]
 ) -> OpenReview:
     item = item_of(row)
     known = sorted((task_of(task) for task in tasks), key=lambda task: (task.round, task.seat))
@@ -205,14 +217,21 @@ def _clear_marks(connection: Connection, settlements: Sequence[Settlement], seen
     update_each(connection, sa.update(items).where(_IS_ITEM, looked_at).values(needs_resolve=None), marks)
 
 
-def _settled_event(settlement: Settlement, row: RowMapping, at: datetime) -> Event:
+def _settled_event(
+    settlement: Settlement, row: RowMapping, at: datetime, decided: Mapping[DecisionId, Decision], seal: Seal
+) -> Event:
     detail: dict[str, JSON] = {"from": row["state"], "revision": settlement.revision, "reason": settlement.event}
     detail["round"] = row["round"] if settlement.next_round is None else settlement.next_round.round
-    if settlement.decision is not None:
-        detail["decision_id"] = settlement.decision.decision_id
-    return Event(at=at, action=settlement.state.value, item_id=settlement.item_id, detail=detail)
+    told = Event(at=at, action=settlement.state.value, item_id=settlement.item_id, detail=detail)
+    decision = settlement.decision
+    if decision is None:
+        return told
+    detail["decision_id"] = decision.decision_id
+    earlier = decided.get(replace(decision, seq=decision.seq - 1).decision_id)
+    return replace(told, before=None if earlier is None else seal.decision(earlier), after=seal.decision(decision))
 
 
+_STEP = "resolve"
 _READ_AGAIN = "Read the open reviews again and settle the item from its present state."
 _EVERYTHING = 2**62
 """A mark above all others: without a reading before, a settlement covers whatever is there."""

@@ -1,6 +1,7 @@
 """The tables of the bridge's memory. What must be unique is a constraint; what is asked often has an index.
 
-Append-only: annotations, decisions, events. Input texts lie in `payloads` alone, so that they can be erased.
+Append-only: annotations, decisions, events; triggers refuse to change or delete rows of the first and the last. Input texts
+lie in `payloads` alone, so that they can be erased.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ def _count(name: str) -> Column[int]:
 
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False)
+
+
+def _epoch() -> Column[int]:
+    return Column("epoch", Integer, nullable=False, server_default="0")
 
 
 def _remote_id(name: str, *, nullable: bool = False) -> Column[Any]:
@@ -158,6 +163,7 @@ projects = sa.Table(
     _text("title"),
     _text("url"),
     _text("label_config_sha256"),
+    _epoch(),  # counts the times that the labeling service was restored from a backup
     PrimaryKeyConstraint("pool", "tier", "part"),
     UniqueConstraint("project_id"),
 )
@@ -205,7 +211,8 @@ annotation_revisions = sa.Table(
     _number("lead_time", nullable=True),
     _text("reason"),
     _moment("recorded_at"),
-    UniqueConstraint("project_id", "annotation_id", "task_id", "created_at", "updated_at", "state"),
+    _epoch(),
+    UniqueConstraint("project_id", "annotation_id", "task_id", "created_at", "updated_at", "state", "epoch"),
     Index("ix_annotations_push_key", "push_key"),
     Index("ix_annotations_quarantined", "project_id", "annotation_id", **_some("state = 'quarantined'")),
 )
@@ -252,19 +259,89 @@ cursors = sa.Table(
     _remote_id("project_id"),
     _text("position", nullable=True),
     _moment("at"),
+    _moment("swept_at", nullable=True),  # when the whole project was last compared with what we know
     PrimaryKeyConstraint("project_id"),
 )
 
+# Tasks that the labeling service itself can't show: what is in them is not known, and that is.
+unreadable_tasks = sa.Table(
+    "unreadable_tasks",
+    metadata,
+    _remote_id("project_id"),
+    _remote_id("task_id"),
+    _text("reason"),
+    _moment("since"),
+    PrimaryKeyConstraint("project_id", "task_id"),
+)
+
+# What a person said of an annotation revision in quarantine.
+rulings = sa.Table(
+    "rulings",
+    metadata,
+    Column("annotation", _Id, nullable=False),
+    _text("verdict"),  # accept or drop
+    _json("answer", nullable=True),
+    _text("by"),
+    _text("reason"),
+    _moment("at"),
+    PrimaryKeyConstraint("annotation"),
+    ForeignKeyConstraint(["annotation"], ["annotations.id"]),
+)
+
+# Tries that were begun and not ended: what is left over is what somebody died of.
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _text("step"),
+    _text("subject"),
+    _count("count"),
+    _moment("at"),
+    PrimaryKeyConstraint("step", "subject"),
+)
+
+# Who may write: the holder of the newest token of a scope. `beat` moves while the holder lives.
+leases = sa.Table(
+    "leases",
+    metadata,
+    _text("scope"),
+    Column("token", sa.BigInteger, nullable=False),
+    _text("holder"),
+    Column("beat", sa.BigInteger, nullable=False),
+    PrimaryKeyConstraint("scope"),
+)
+
+access_tokens = sa.Table(
+    "access_tokens",
+    metadata,
+    _text("name"),
+    _text("sha256"),
+    _moment("created_at"),
+    _moment("revoked_at", nullable=True),
+    PrimaryKeyConstraint("name"),
+    UniqueConstraint("sha256"),
+)
+
+meta = sa.Table("meta", metadata, _text("name"), _text("value"), PrimaryKeyConstraint("name"))
+
+# The audit log: each row carries the hash of the one before it (see `audit_log`).
 events = sa.Table(
     "events",
     metadata,
-    _sequence(),
+    Column("seq", _Id, nullable=False, autoincrement=False),  # without gaps, from 1
     _moment("at"),
+    _text("actor"),
     _text("action"),
     _text("item_id", nullable=True),
     _json("detail"),
-    _text("fingerprint"),  # SHA-256 of the other columns: the same event twice is one
+    _text("before", nullable=True),
+    _text("after", nullable=True),
+    _text("fingerprint"),  # SHA-256 of the columns above but `seq`: the same event twice is one
+    _text("prev_hash"),
+    _text("hash"),
+    PrimaryKeyConstraint("seq"),
     UniqueConstraint("fingerprint"),
-    Index("ix_events_item_id", "item_id", "id"),
-    Index("ix_events_action", "action", "id"),
+    UniqueConstraint("prev_hash"),
+    UniqueConstraint("hash"),
+    Index("ix_events_item_id", "item_id", "seq"),
+    Index("ix_events_action", "action", "seq"),
 )

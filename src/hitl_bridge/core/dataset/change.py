@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from hitl_bridge.core.model import JSON, Decision, Item, Op, Outcome
 
@@ -128,6 +128,20 @@ def _record(settled: Unversioned, op: Op, pseudonym: Pseudonym) -> Mapping[str, 
     }
 
 
+_SAID = ("outcome", "decision", "agreement", "reviewers", "annotations", "round")
+
+
+def says_the_same(row: Mapping[str, JSON], settled: Unversioned, pseudonym: Pseudonym) -> bool:
+    """Whether `row` of a version holds what was `settled`: the same answer to the same revision, from the same annotations.
+
+    Whenever it was settled, and however often: a decision that is made again from the same answers is the same decision.
+    """
+    anew = _record(settled, operation(settled), pseudonym)
+    removes = (row["op"] == Op.REMOVE.value, settled.decision.op is Op.REMOVE)
+    same = all(row[name] == anew[name] for name in ("item_id", "revision", *_SAID))
+    return same and removes[0] == removes[1]
+
+
 def _payload(settled: Unversioned) -> Mapping[str, JSON]:
     return {
         "item_id": settled.item.item_id,
@@ -142,4 +156,4 @@ def _json(value: object) -> str:
 
 
 def _time(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from hitl_bridge.core.model import (
     ADJUDICATION,
@@ -24,6 +25,8 @@ from hitl_bridge.core.model import (
     Op,
     Outcome,
     Purpose,
+    PushKey,
+    ReviewTask,
     Route,
 )
 from hitl_bridge.core.review.consensus import ConsensusRule, Same, deciding_answers, judge
@@ -60,21 +63,36 @@ class Settled:
     reason: str = ""
 
 
-def settle(item: Item, annotations: tuple[Annotation, ...], standing: Decision | None, policy: SettlePolicy,
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was answered to an item's question, the revision in force of each annotation: in the `present` round, and in the
+    `earlier` rounds that asked the same."""
+
+    present: tuple[Annotation, ...]
+    earlier: tuple[Annotation, ...] = ()
+
+
+def asked_alike(item: Item, tasks: Sequence[ReviewTask]) -> frozenset[PushKey]:
+    """Of `tasks` (the item's) those of earlier rounds that asked what the present round asks: back to where the item last
+    came into its tier. What was answered there is an answer to the present question, late or not believed at first."""
+    before = sorted((task for task in tasks if task.round < item.round), key=lambda task: task.round, reverse=True)
+    return frozenset(task.push_key for task in takewhile(lambda task: task.project_key.tier == item.route.tier, before))
+
+
+def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePolicy,
            same: Same, now: datetime) -> Settled:  # fmt: skip
-    """Settles `item` by the answers of its present round.
+    """Settles `item` by all the answers to its present question; each person's latest counts, once.
 
     Args:
-        annotations: the current revision of each annotation of the round.
         standing: the decision that holds now, if any.
         same: whether two outputs say the same, by value.
     """
-    answers = deciding_answers(annotations, policy.eligible)
+    answers = deciding_answers((*given.earlier, *given.present), policy.eligible)
     consensus = judge(answers, policy.rule, policy.needed, same)
     if consensus.agreement is Agreement.AGREED and not _overturns_audit(item, consensus, same):
         return _decided(item, consensus, standing, same, now)
     withdrawal = _withdrawal(standing, now)
-    if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(annotations, policy.needed):
+    if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, policy.needed):
         following = replace(item, state=ItemState.QUEUED, round=item.round + 1)
         return Settled(
             Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, asked_again=True, reason=ANSWERS_DO_NOT_COUNT
@@ -89,7 +107,7 @@ def settle(item: Item, annotations: tuple[Annotation, ...], standing: Decision |
 
 
 def _seats_are_used_up(annotations: Sequence[Annotation], needed: int) -> bool:
-    """Whether the labeling service has had all the annotations it asks for, so that it shows the task to nobody else.
+    """Whether the labeling service has had all the annotations it asks for in this round: it shows the task to nobody else.
 
     It counts what we can't: a second answer of one person, an answer from outside the pool, one in quarantine.
     """
