@@ -30,8 +30,9 @@ import sys
 from pathlib import Path
 from hitl_bridge.adapters.dvc import DvcDatasetStore
 from tests.adapters.dvc_workspace import BRANCH, version_files
-root, number, batch_id = sys.argv[1:]
-print(DvcDatasetStore(Path(root), BRANCH).publish(f"decisions@v0.{number}.0", version_files(int(number)), "More", batch_id).tag)
+root, number, batch_id, *remote = sys.argv[1:]
+store = DvcDatasetStore(Path(root), BRANCH, remote=remote[0] if remote else None, patience=120)
+print(store.publish(f"decisions@v0.{number}.0", version_files(int(number)), "More", batch_id).tag)
 """
 
 
@@ -89,6 +90,16 @@ def workspace_with_remote(workspace: Path) -> Path:
     return workspace
 
 
+@pytest.fixture
+def origin(workspace_with_remote: Path) -> Path:
+    """The bare repository that the workspace was pushed to, and calls `origin`."""
+    origin = workspace_with_remote.parent / "origin.git"
+    git(workspace_with_remote, "init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(origin))
+    git(workspace_with_remote, "remote", "add", "origin", str(origin))
+    git(workspace_with_remote, "push", "--quiet", "origin", BRANCH)
+    return origin
+
+
 def version_files(number: int) -> list[NewFile]:
     """The files of version 0.<number>.0. DVC does not look into them, so they need not be Parquet."""
     return [
@@ -101,10 +112,10 @@ def contents(*numbers: int) -> dict[str, bytes]:
     return {file.path: file.content for number in numbers for file in version_files(number)}
 
 
-def publishing(root: Path, number: int, batch_id: str, **environment: str) -> subprocess.Popen[str]:
-    """Publishes in a process of its own."""
+def publishing(root: Path, number: int, batch_id: str, *remote: str, **environment: str) -> subprocess.Popen[str]:
+    """Publishes in a process of its own, through a clone of `remote` if it is given."""
     return subprocess.Popen(
-        [sys.executable, "-c", _PUBLISH, str(root), str(number), batch_id],
+        [sys.executable, "-c", _PUBLISH, str(root), str(number), batch_id, *remote],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

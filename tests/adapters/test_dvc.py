@@ -132,6 +132,7 @@ def test_an_earlier_file_that_was_altered_is_refused_and_nothing_is_committed(wo
     assert (commits(workspace), status(workspace)) == (before, "")
 
 
+@pytest.mark.catalogue("D6")
 def test_a_damaged_object_in_the_cache_is_noticed_when_publishing_and_when_reading(workspace: Path) -> None:
     publish(workspace, 1)
     pointer = (workspace / "data" / "decisions.dvc").read_bytes()
@@ -214,6 +215,7 @@ def test_versions_are_listed_in_the_order_of_their_numbers(workspace: Path) -> N
         store(workspace).read("decisions@v9.0.0")
 
 
+@pytest.mark.catalogue("D5")
 def test_a_remote_that_is_away_leaves_no_commit_and_the_same_call_works_later(workspace_with_remote: Path) -> None:
     remote = workspace_with_remote.parent / "remote"
     remote.rmdir()
@@ -231,6 +233,7 @@ def test_a_remote_that_is_away_leaves_no_commit_and_the_same_call_works_later(wo
 # ------------------------------------------------------------------------------------------------------ crashes
 
 
+@pytest.mark.catalogue("D7")
 @pytest.mark.parametrize(
     ("step", "when"),
     [("read-tree", "before"), ("update-ref", "before"), ("update-ref", "after"), ("tag", "before"), ("tag", "after")],
@@ -246,6 +249,7 @@ def test_a_publisher_killed_at_any_step_ends_in_one_commit_and_one_tag(workspace
     assert store(workspace).read(V1) == contents(1)
 
 
+@pytest.mark.catalogue("D1")
 def test_a_publisher_killed_while_dvc_works_is_repeated_once_that_dvc_has_ended(workspace: Path) -> None:
     killed = publishing(workspace, 1, "batch-1")
     last_written = workspace / "data" / "payloads" / "v0.1.0.parquet"
@@ -259,6 +263,7 @@ def test_a_publisher_killed_while_dvc_works_is_repeated_once_that_dvc_has_ended(
     assert store(workspace).read(V1) == contents(1)
 
 
+@pytest.mark.catalogue("D7")
 def test_what_a_killed_publisher_left_is_taken_back_before_another_batch(workspace: Path) -> None:
     killed = publishing(workspace, 1, "batch-1", **deadly_git(workspace.parent, "update-ref", "before"))
     killed.communicate()
@@ -269,6 +274,7 @@ def test_what_a_killed_publisher_left_is_taken_back_before_another_batch(workspa
     assert status(workspace) == ""
 
 
+@pytest.mark.catalogue("D7")
 def test_a_version_that_only_lacked_its_tag_is_finished_before_another_batch_is_planned_anew(workspace: Path) -> None:
     killed = publishing(workspace, 1, "batch-1", **deadly_git(workspace.parent, "tag", "before"))
     killed.communicate()
@@ -286,6 +292,7 @@ def test_an_edit_made_after_a_crash_is_not_overwritten(workspace: Path) -> None:
     assert (workspace / MANIFEST).read_text() == "by hand\n"
 
 
+@pytest.mark.catalogue("D2")
 def test_files_half_written_by_a_crash_are_cleared_away(workspace: Path) -> None:
     intent = {"batch_id": "batch-1", "tag": V1, "files": {file.path: "0" * 64 for file in version_files(1)}}
     (workspace / ".hitl").mkdir(exist_ok=True)
@@ -301,6 +308,7 @@ def test_files_half_written_by_a_crash_are_cleared_away(workspace: Path) -> None
     assert status(workspace) == ""
 
 
+@pytest.mark.catalogue("D4")
 def test_two_publishers_at_once_make_two_versions_one_after_the_other(workspace: Path) -> None:
     before = commits(workspace)
     both = [publishing(workspace, number, f"batch-{number}") for number in (1, 2)]

@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.git import child_environment, without_credentials
+from hitl_bridge.adapters.leftovers import is_at_work
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
 TAIL_LINES = 15
@@ -57,6 +58,29 @@ def check_dvc(root: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteRequest:
+    """Pushes pointer files, removes objects from the remote, uploads objects of the cache one by one, and then looks for
+    what is `expected` (size in bytes by name; None: any). `deep` reads each of these and hashes it; of `read` the text is
+    wanted."""
+
+    expected: Mapping[str, int | None] = field(default_factory=dict)
+    push: Sequence[str] = ()
+    remove: Sequence[str] = ()
+    upload: Sequence[str] = ()
+    read: Sequence[str] = ()
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAnswer:
+    """Names of objects that are not on the remote, and of those that are something else there; the texts that were wanted."""
+
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class DvcCommand:
     """`dvc` in the workspace `root`, under the lock whose file descriptor is `lock`.
 
@@ -65,6 +89,14 @@ class DvcCommand:
 
     root: Path
     lock: int
+
+    def at(self, root: Path) -> DvcCommand:
+        """In another working tree, under the same lock."""
+        return replace(self, root=root)
+
+    def forget_locks(self) -> None:
+        """In a working tree that is ours alone: what DVC's lock says under our lock, a killed `dvc` said."""
+        (self.root / ".dvc" / "tmp" / "rwlock").unlink(missing_ok=True)
 
     def run(self, *arguments: str) -> None:
         """Raises DvcFailed."""
@@ -75,8 +107,27 @@ class DvcCommand:
 
     def stream(self, arguments: tuple[str, ...], each_line: Callable[[str], None]) -> int:
         """Runs to the end, handing on each line as it comes (standard output and error together); returns the exit code."""
+        return self._stream([str(find_dvc()), *arguments], each_line)
+
+    def on_remote(self, request: RemoteRequest) -> RemoteAnswer:
+        """Pushes to the default remote and looks at what is there. Raises DvcFailed where it is away."""
+        file = self.root / ".hitl" / "remote.json"
+        answer = file.with_suffix(".answer")
+        answer.unlink(missing_ok=True)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(asdict(request)), encoding="utf-8")
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        # -P: what lies in the workspace must not be taken for a module of ours.
+        child = [sys.executable, "-P", "-m", "hitl_bridge.adapters.dvc_child", str(file.absolute())]
+        code = self._stream(child, tail.append)
+        if code or not answer.exists():
+            raise DvcFailed("push" if request.push else "status --cloud", code, tuple(tail))
+        found = json.loads(answer.read_bytes())
+        return RemoteAnswer(tuple(found["missing"]), tuple(found["damaged"]), found["listings"])
+
+    def _stream(self, command: list[str], each_line: Callable[[str], None]) -> int:
         process = subprocess.Popen(
-            [str(find_dvc()), *arguments],
+            command,
             cwd=self.root,
             env=_environment(self.root),
             stdin=subprocess.DEVNULL,
@@ -106,7 +157,7 @@ def locked_dvc(root: Path, name: str, patience: float) -> Iterator[DvcCommand]:
             raise OutsideUnavailable(
                 f"Another {name} is running in {root}.", remedy="Run the command again when it has finished."
             )
-        _set_torn_rwlock_aside(root)
+        _set_rwlock_aside(root)
         yield DvcCommand(root, lock.fileno())
 
 
@@ -122,25 +173,43 @@ def _flock(descriptor: int, patience: float) -> bool:
     return False
 
 
-def _set_torn_rwlock_aside(root: Path) -> None:
-    """DVC rewrites `.dvc/tmp/rwlock` in place; killed in between, every later command fails on its broken JSON.
+def _set_rwlock_aside(root: Path) -> None:
+    """`.dvc/tmp/rwlock` names who locked what. DVC rewrites it in place; killed in between, every later command fails on its
+    broken JSON. And DVC believes it as long as a process of that number lives, whichever that is.
 
     We look at it under the guard that DVC itself takes for rewriting (`rwlock.lock`), so that what is broken then stays so.
+    One that a DVC process in this working tree wrote is left alone.
     """
     rwlock = root / ".dvc" / "tmp" / "rwlock"
     if not rwlock.exists():
         return
     with rwlock.with_suffix(".lock").open("a") as guard:
-        if _flock(guard.fileno(), _GUARD_PATIENCE) and rwlock.exists() and not _is_json(rwlock):
+        if not _flock(guard.fileno(), _GUARD_PATIENCE) or not rwlock.exists():
+            return
+        holders = _holders(rwlock.read_bytes())
+        since = rwlock.stat().st_mtime
+        if holders is None or (holders and not any(is_at_work(pid, since, root) for pid in holders)):
             rwlock.replace(rwlock.with_suffix(".torn"))
 
 
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_bytes())
-    except ValueError:
+def is_locked_by_others(root: Path) -> bool:
+    """Whether a DVC that is not ours is at work in the working tree."""
+    rwlock = root / ".dvc" / "tmp" / "rwlock"
+    if not rwlock.exists():
         return False
-    return True
+    since = rwlock.stat().st_mtime
+    return any(is_at_work(pid, since, root) for pid in _holders(rwlock.read_bytes()) or ())
+
+
+def _holders(content: bytes) -> set[int] | None:
+    """The process numbers in a `rwlock`; None if it is broken."""
+    try:
+        locked = json.loads(content)
+        writers = list(locked.get("write", {}).values())
+        readers = [each for some in locked.get("read", {}).values() for each in some]
+        return {int(each["pid"]) for each in (*writers, *readers) if each}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -20,6 +20,14 @@ from hitl_bridge.errors import RepositoryRefused
 
 MANIFEST = "data/decisions.sha256"
 _POINTED_AT = re.compile(rb"^[-\s]*md5:\s*([0-9a-f]{32}\.dir)\s*$", re.MULTILINE)
+_PATH_SETTINGS = frozenset(
+    {"url", "dir", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}
+    | {"gdrive_user_credentials_file", "gdrive_service_account_json_file_path"}
+)
+_CLONE_SETTINGS = {
+    "core": {"analytics": "false", "autostage": "false", "check_update": "false"},
+    "cache": {"type": '"reflink,copy"'},
+}
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -66,6 +74,14 @@ def pointed_at(pointer: bytes) -> str | None:
     return found[0].decode() if len(found) == 1 else None
 
 
+def listed(listing: bytes | str) -> dict[str, str]:
+    """Hash by path of what a listing names. Raises ValueError if it is none."""
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing)}
+    except (KeyError, TypeError) as broken:
+        raise ValueError("no listing") from broken
+
+
 class DvcCache:
     """The cache of the workspace at `root`, read directly."""
 
@@ -79,8 +95,8 @@ class DvcCache:
         if content is None:
             return None
         try:
-            return {f"{directory}/{entry['relpath']}": entry["md5"] for entry in json.loads(content)}
-        except (ValueError, KeyError, TypeError) as broken:
+            return {f"{directory}/{path}": md5 for path, md5 in listed(content).items()}
+        except ValueError as broken:
             raise RepositoryRefused(
                 f"The DVC cache is damaged: {self.path(name or '')} is no listing.",
                 remedy="Delete that file and run `dvc fetch`.",
@@ -90,15 +106,19 @@ class DvcCache:
         path = self.path(name)
         return path.read_bytes() if path.is_file() else None
 
+    def has(self, name: str) -> bool:
+        return self.path(name).is_file()
+
     def keep(self, name: str) -> None:
         """Forces the object to the disk: DVC leaves that to the operating system."""
         with self.path(name).open("rb") as file:
             os.fsync(file.fileno())
 
     def path(self, name: str) -> Path:
-        return self._directory() / "files" / "md5" / name[:2] / name[2:]
+        return self.directory / "files" / "md5" / name[:2] / name[2:]
 
-    def _directory(self) -> Path:
+    @property
+    def directory(self) -> Path:
         configured = _setting(self._root, "cache", "dir")
         return self._root / ".dvc" / (configured or "cache")
 
@@ -111,17 +131,49 @@ def default_remote(root: Path) -> str | None:
     return _setting(root, "core", "remote")
 
 
+def settings_for_clone(workspace: Path) -> bytes:
+    """What `.dvc/config.local` of the bridge's clone says: the workspace's own settings, with its paths made absolute, and
+    ours. One cache serves both; files are copied out of it, for a linked one that is edited is a damaged cache.
+    """
+    merged: dict[str, dict[str, str]] = {}
+    for name in ("config", "config.local"):
+        parser = _parsed(workspace / ".dvc" / name)
+        for section in parser.sections():
+            known = merged.setdefault(section, {})
+            known |= {key: _anchored(workspace / ".dvc", key, value) for key, value in parser.items(section)}
+    for section in merged:
+        if section.strip("'").startswith("remote "):
+            merged[section].setdefault("verify", "true")  # else whatever lies there is believed to be what was asked for
+    for section, ours in _CLONE_SETTINGS.items():
+        merged[section] = {**merged.get(section, {}), **ours}
+    merged["cache"]["dir"] = str(DvcCache(workspace).directory.absolute())
+    lines = [(f"[{section}]", *(f"    {key} = {value}" for key, value in known.items())) for section, known in merged.items()]
+    return "".join(f"{line}\n" for section in lines for line in section).encode()
+
+
+def _anchored(directory: Path, key: str, value: str) -> str:
+    """A setting that is a path counts from the folder of the file it stands in."""
+    text = value.strip("'\"")
+    if key not in _PATH_SETTINGS or re.match(r"\w+://", text) or text.startswith("~"):
+        return value
+    return str((directory / text).absolute())
+
+
 def _setting(root: Path, section: str, name: str) -> str | None:
     """A setting of DVC, the strongest level first: local, project, user, machine."""
     directories = [root / ".dvc" / "config.local", root / ".dvc" / "config", *_outer_settings()]
     for path in directories:
-        parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
-        if path.is_file():
-            parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
-        value = parser.get(section, name, fallback=None)
+        value = _parsed(path).get(section, name, fallback=None)
         if value:
             return value.strip("'\"")
     return None
+
+
+def _parsed(path: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    if path.is_file():
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    return parser
 
 
 def _outer_settings() -> tuple[Path, Path]:

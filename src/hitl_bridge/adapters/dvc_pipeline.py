@@ -7,11 +7,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from hitl_bridge.adapters.dvc_command import TAIL_LINES, check_dvc, locked_dvc
-from hitl_bridge.adapters.dvc_files import default_remote
+from hitl_bridge.adapters.dvc_command import TAIL_LINES, check_dvc, is_locked_by_others, locked_dvc
+from hitl_bridge.adapters.dvc_files import default_remote, write_durably
 from hitl_bridge.adapters.git import GitRepository, check_inside
-from hitl_bridge.errors import BridgeError
+from hitl_bridge.errors import BridgeError, RepositoryRefused
 
+_CONFLICT = "half merged"
 _BASE = "data/base"
 _BASE_SUFFIXES = (".jsonl", ".parquet", ".csv")
 
@@ -54,7 +55,7 @@ class DvcPipeline:
         with locked_dvc(self._root, "repro", self._patience) as dvc:
             self._check()
             lock = (self._root / self._pipeline_file).with_suffix(".lock")
-            _remove_if_empty(lock)
+            self._mend_lock_file(lock)
             before = lock.read_bytes() if lock.exists() else b""
             heard = _Heard(self._progress)
             code = dvc.stream(("repro", *(("--force",) if force else ()), self._pipeline_file), heard)
@@ -93,6 +94,26 @@ class DvcPipeline:
             dict.fromkeys(each for name in names if self._git.content("HEAD", name) is None for each in self.track(name))
         )
 
+    def _mend_lock_file(self, lock: Path) -> None:
+        """A killed DVC leaves `dvc.lock` empty, on which it fails, or half written, from which it would run stages again.
+
+        Under our lock, and as the file holds nothing that a person wrote, the one of the branch takes its place; what was there
+        is kept beside our state. Half a merge is a person's to settle, and so is what a DVC at work here is writing just now.
+        """
+        trouble = _trouble_of(lock.read_bytes()) if lock.exists() else ""
+        if not trouble:
+            return
+        name = lock.relative_to(self._root).as_posix()
+        if trouble == _CONFLICT or is_locked_by_others(self._root):
+            raise RepositoryRefused(
+                f"{lock} is {trouble}.",
+                remedy=f"End what works there, then settle the file: `git restore -SW -- {name}` brings the committed one back.",
+            )
+        lock.replace(self._root / ".hitl" / f"{lock.name}.torn")
+        committed = self._git.content("HEAD", name)
+        if committed is not None:
+            write_durably(lock, committed)
+
     def committer(self) -> str:
         """Whose commits these are: `Name <address>` as git is configured. Raises RepositoryRefused if it is not."""
         return self._git.committer()
@@ -130,7 +151,16 @@ def _ignore(line: str) -> None:
     """Nobody listens."""
 
 
-def _remove_if_empty(lock: Path) -> None:
-    """A crash can leave `dvc.lock` empty, on which DVC fails; without it, it runs the stages again."""
-    if lock.exists() and not lock.read_bytes().strip():
-        lock.unlink()
+def _trouble_of(lock_file: bytes) -> str:
+    """What is wrong with a `dvc.lock`; nothing if it is one that DVC wrote to the end."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if any(line.startswith((b"<<<<<<<", b">>>>>>>")) for line in lock_file.splitlines()):
+        return _CONFLICT
+    try:
+        stages = YAML(typ="safe", pure=True).load(lock_file.decode()).get("stages") or {}
+        whole = all("cmd" in stage for stage in stages.values()) and lock_file.endswith(b"\n")
+    except (YAMLError, UnicodeDecodeError, AttributeError, TypeError):
+        return "torn"
+    return "" if whole else "torn"

@@ -27,7 +27,7 @@ _REDIRECTIONS = frozenset(
     | {"GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS"}
     | {"GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE"}
 )
-_SETTINGS = (
+SETTINGS = (
     *("-c", "core.hooksPath=/dev/null"),
     *("-c", "user.useConfigOnly=true"),  # an identity guessed from the host's name is none
     *("-c", "core.fsync=committed,reference"),  # git's default leaves loose objects to the operating system
@@ -48,6 +48,16 @@ _LOCK_PAUSE = 0.1  # seconds
 def child_environment() -> dict[str, str]:
     """What git and DVC see of our environment: nothing that redirects git, and none of our secrets."""
     return {name: value for name, value in os.environ.items() if name not in _REDIRECTIONS and not name.startswith("HITL_")}
+
+
+def git_environment() -> dict[str, str]:
+    """For commands of ours: English, never asking, no locks that are not needed, paths taken as they are written."""
+    return child_environment() | {
+        "LC_ALL": "C.UTF-8",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+    }
 
 
 def without_credentials(text: str) -> str:
@@ -77,15 +87,15 @@ class GitRepository:
     def _check_repository(self) -> None:
         if shutil.which("git") is None:
             raise RepositoryRefused("git is not installed.", remedy="Install git and run the command again.")
-        found = self._run("rev-parse", "--is-inside-work-tree")
+        found = self.run("rev-parse", "--is-inside-work-tree")
         if found.returncode or found.stdout.strip() != b"true":
             raise RepositoryRefused(
-                f"{self._root} is not the working tree of a git repository: {_said(found)}",
+                f"{self._root} is not the working tree of a git repository: {said(found)}",
                 remedy=f"Run `git init -b {self._branch}` there, or start the bridge in the workspace.",
             )
 
     def _check_branch(self) -> None:
-        found = self._run("symbolic-ref", "--quiet", "--short", "HEAD")
+        found = self.run("symbolic-ref", "--quiet", "--short", "HEAD")
         here = found.stdout.decode().strip()
         if found.returncode:
             raise RepositoryRefused(
@@ -97,34 +107,34 @@ class GitRepository:
                 f"Branch {here!r} is checked out in {self._root}; dataset versions are committed on {self._branch!r} only.",
                 remedy=f"Run `{self._switch()}`, or give the bridge a clone of its own.",
             )
-        if self._resolve(self._ref) is None:
+        if self.resolve(self._ref) is None:
             raise RepositoryRefused(f"Branch {self._branch!r} has no commit yet.", remedy="Make a first commit by hand.")
 
     def _switch(self) -> str:
         """The command that checks the branch out, whether it is there yet or not."""
-        create = "" if self._resolve(self._ref) else "-c "
+        create = "" if self.resolve(self._ref) else "-c "
         return f"git switch {create}{self._branch}"
 
     def _check_nothing_under_way(self) -> None:
         for name, what in _UNDER_WAY.items():
-            if self._git_path(name).exists():
+            if self.git_path(name).exists():
                 raise RepositoryRefused(
                     f"A {what} is under way in {self._root}.",
                     remedy=f"Finish it, or give it up with `git {what} --abort`.",
                 )
-        if self._output("ls-files", "--unmerged"):
+        if self.output("ls-files", "--unmerged"):
             raise RepositoryRefused(f"There are unmerged paths in {self._root}.", remedy="Settle them; see `git status`.")
 
     def _check_identity(self) -> None:
         for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
-            if self._run("var", who).returncode:
+            if self.run("var", who).returncode:
                 raise RepositoryRefused(
                     "git does not know whose commits these would be.",
                     remedy="Set them with `git config user.name …` and `git config user.email …`.",
                 )
 
     def _check_index_is_free(self) -> None:
-        lock = self._git_path("index.lock")
+        lock = self.git_path("index.lock")
         for _ in range(_LOCK_ATTEMPTS):
             if not lock.exists():
                 return
@@ -138,12 +148,12 @@ class GitRepository:
 
     def head(self) -> str:
         """The commit that the branch points at."""
-        return self._output("rev-parse", "--verify", self._ref).decode().strip()
+        return self.output("rev-parse", "--verify", self._ref).decode().strip()
 
     def content(self, revision: str, path: str) -> bytes | None:
         """A file as `revision` has it; None if it has none."""
         blob = self._in_tree(revision, [path]).get(path)
-        return None if blob is None else self._output("cat-file", "blob", blob)
+        return None if blob is None else self.output("cat-file", "blob", blob)
 
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` (files) that are not in the working tree or the index as the branch has them."""
@@ -153,14 +163,14 @@ class GitRepository:
     def committer(self) -> str:
         """`Name <address>`."""
         self._check_identity()
-        return self._output("var", "GIT_COMMITTER_IDENT").decode().rpartition(">")[0] + ">"
+        return self.output("var", "GIT_COMMITTER_IDENT").decode().rpartition(">")[0] + ">"
 
     def find_commit(self, trailer: str, value: str) -> str | None:
         """The latest commit on the branch that carries `trailer: value`."""
         # rev-list and not log: no setting of the user's changes what it prints.
         pattern = (f"--format=%(trailers:key={trailer},valueonly)", "--fixed-strings", f"--grep={trailer}: {value}")
         commit = None
-        for line in self._output("rev-list", *pattern, self._ref).decode().splitlines():
+        for line in self.output("rev-list", *pattern, self._ref).decode().splitlines():
             if line == value and commit is not None:
                 return commit
             if re.fullmatch(r"commit [0-9a-f]{40,64}", line):
@@ -168,15 +178,24 @@ class GitRepository:
         return None
 
     def tags(self, prefix: str) -> list[str]:
-        return self._output("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{prefix}*").decode().splitlines()
+        return self.output("for-each-ref", "--format=%(refname:strip=2)", f"refs/tags/{prefix}*").decode().splitlines()
 
     def tags_at(self, commit: str, prefix: str) -> list[str]:
         pointing = f"--points-at={commit}"
-        return self._output("for-each-ref", "--format=%(refname:strip=2)", pointing, f"refs/tags/{prefix}*").decode().split()
+        return self.output("for-each-ref", "--format=%(refname:strip=2)", pointing, f"refs/tags/{prefix}*").decode().split()
+
+    def trailers_of_tagged(self, prefix: str, key: str) -> dict[str, str]:
+        """What the trailer `key` says in the commit that each tag `prefix…` names; tags whose commit has none are left out."""
+        wanted = f"trailers:key={key},valueonly"
+        # An annotated tag says with `*` what its commit holds; one that is not names the commit itself.
+        shape = f"%(refname:strip=2)%00%(if)%(*objectname)%(then)%(*{wanted})%(else)%({wanted})%(end)%00"
+        listed = self.output("for-each-ref", f"--format={shape}", f"refs/tags/{prefix}*").decode().split("\0")
+        pairs = zip(listed[0::2], listed[1::2], strict=False)
+        return {tag.strip(): value.strip() for tag, value in pairs if value.strip()}
 
     def tagged(self, tag: str) -> str | None:
         """The commit that `tag` names."""
-        return self._resolve(f"refs/tags/{tag}")
+        return self.resolve(f"refs/tags/{tag}")
 
     # ------------------------------------------------------------------------------------------------- writing
 
@@ -208,31 +227,31 @@ class GitRepository:
     def stage(self, paths: Sequence[str]) -> None:
         """Makes the user's index agree with the working tree, for `paths` only."""
         self._check_index_is_free()
-        self._output("update-index", "--add", "--remove", "-z", "--stdin", stdin="\0".join(paths).encode())
+        self.output("update-index", "--add", "--remove", "-z", "--stdin", stdin="\0".join(paths).encode())
 
     def tag(self, name: str, commit: str, message: str) -> None:
         """An annotated tag. A tag that is there already is never moved: RepositoryRefused."""
-        self._output("tag", "--annotate", "--file=-", name, commit, stdin=message.encode())
+        self.output("tag", "--annotate", "--file=-", name, commit, stdin=message.encode())
 
     def _tree_with(self, parent: str, paths: Sequence[str]) -> str:
         """HEAD's tree with `paths` as they are in the working tree, built in an index of our own."""
-        with tempfile.TemporaryDirectory(dir=self._git_path("."), prefix="hitl-bridge-") as scratch:
+        with tempfile.TemporaryDirectory(dir=self.git_path("."), prefix="hitl-bridge-") as scratch:
             index = Path(scratch) / "index"
-            self._output("read-tree", parent, index=index)
+            self.output("read-tree", parent, index=index)
             listed = "\0".join(paths).encode()
-            self._output("update-index", "--add", "--remove", "-z", "--stdin", stdin=listed, index=index)
-            return self._output("write-tree", index=index).decode().strip()
+            self.output("update-index", "--add", "--remove", "-z", "--stdin", stdin=listed, index=index)
+            return self.output("write-tree", index=index).decode().strip()
 
     def _commit_tree(self, tree: str, parent: str, message: str) -> str:
-        wanted = self._run("config", "--type=bool", "commit.gpgsign").stdout.strip() == b"true"
+        wanted = self.run("config", "--type=bool", "commit.gpgsign").stdout.strip() == b"true"
         signing = ("-S",) if wanted else ()
-        return self._output("commit-tree", *signing, "-p", parent, "-F", "-", tree, stdin=message.encode()).decode().strip()
+        return self.output("commit-tree", *signing, "-p", parent, "-F", "-", tree, stdin=message.encode()).decode().strip()
 
     def _advance(self, parent: str, commit: str) -> bool:
         """Moves the branch from `parent` to `commit`; False where somebody else moved it first."""
-        done = self._run("update-ref", "-m", "commit: hitl-bridge", self._ref, commit, parent)
+        done = self.run("update-ref", "-m", "commit: hitl-bridge", self._ref, commit, parent)
         if done.returncode and self.head() == parent:
-            raise RepositoryRefused(f"git could not move {self._branch!r}: {_said(done)}", remedy="Mend that and try again.")
+            raise RepositoryRefused(f"git could not move {self._branch!r}: {said(done)}", remedy="Mend that and try again.")
         return done.returncode == 0
 
     def _check_unmoved(self, base: str, parent: str, paths: Sequence[str]) -> None:
@@ -246,22 +265,22 @@ class GitRepository:
 
     def _in_tree(self, revision: str, paths: Sequence[str]) -> Mapping[str, str]:
         """Blob ids by path."""
-        entries = self._output("ls-tree", "-z", revision, "--", *paths)
+        entries = self.output("ls-tree", "-z", revision, "--", *paths)
         return {path: meta.split()[2] for meta, path in _entries(entries) if meta.split()[1] == "blob"}
 
     def _in_index(self, paths: Sequence[str]) -> Mapping[str, str]:
-        return {path: meta.split()[1] for meta, path in _entries(self._output("ls-files", "-z", "--stage", "--", *paths))}
+        return {path: meta.split()[1] for meta, path in _entries(self.output("ls-files", "-z", "--stage", "--", *paths))}
 
     def _in_working_tree(self, paths: Sequence[str]) -> Mapping[str, str]:
         there = [path for path in paths if (self._root / path).is_file()]
         # As arguments: paths on its standard input are taken from the repository's top, not from here.
-        blobs = self._output("hash-object", "--", *there)
+        blobs = self.output("hash-object", "--", *there)
         return dict(zip(there, blobs.decode().split(), strict=True))
 
     def _files_at(self, path: str) -> list[str]:
         """The files that `path` stands for: itself, or what is in the folder (deleted but tracked files too)."""
         check_inside(self._root, path)
-        known = self._output("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", path).decode()
+        known = self.output("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", path).decode()
         files = [file for file in known.split("\0") if file]
         if (self._root / path).is_file():
             return [path]  # asked for by name: committed even where a rule ignores it
@@ -269,35 +288,31 @@ class GitRepository:
 
     # ----------------------------------------------------------------------------------------- running git
 
-    def _resolve(self, name: str) -> str | None:
-        found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    def resolve(self, name: str) -> str | None:
+        found = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         return None if found.returncode else found.stdout.decode().strip()
 
     def _resolve_tree(self, commit: str) -> str:
-        return self._output("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
+        return self.output("rev-parse", "--verify", f"{commit}^{{tree}}").decode().strip()
 
-    def _git_path(self, name: str) -> Path:
-        return self._root / self._output("rev-parse", "--git-path", name).decode().strip()
+    def git_path(self, name: str) -> Path:
+        return self._root / self.output("rev-parse", "--git-path", name).decode().strip()
 
-    def _output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
-        done = self._run(*arguments, stdin=stdin, index=index)
+    def output(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> bytes:
+        done = self.run(*arguments, stdin=stdin, index=index)
         if done.returncode:
             raise RepositoryRefused(
-                f"`git {arguments[0]}` failed in {self._root}: {_said(done)}",
+                f"`git {arguments[0]}` failed in {self._root}: {said(done)}",
                 remedy="Mend what git names and run the command again; nothing is lost.",
             )
         return done.stdout
 
-    def _run(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-        environment = child_environment() | {
-            "LC_ALL": "C.UTF-8",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_OPTIONAL_LOCKS": "0",
-            "GIT_LITERAL_PATHSPECS": "1",
-        }
+    def run(self, *arguments: str, stdin: bytes = b"", index: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Whatever comes of it; `index` takes the place of the user's index."""
+        environment = git_environment()
         if index is not None:
             environment["GIT_INDEX_FILE"] = str(index.absolute())
-        command = ["git", *_SETTINGS, *arguments]
+        command = ["git", *SETTINGS, *arguments]
         return subprocess.run(command, cwd=self._root, env=environment, input=stdin, capture_output=True, check=False)
 
 
@@ -318,6 +333,7 @@ def _entries(listing: bytes) -> Iterator[tuple[str, str]]:
             yield meta, path
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+def said(done: subprocess.CompletedProcess[bytes]) -> str:
+    """What git said, short and without credentials."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()
     return without_credentials(" ".join(lines[:4])) or f"exit code {done.returncode}"
