@@ -22,9 +22,11 @@ HEAVY = {
     "alembic",
     "duckdb",
     "dvc",
+    "fastapi",
     "label_studio_sdk",
     "numpy",
     "pandas",
+    "prometheus_client",
     "pyarrow",
     "pydantic",
     "requests",
@@ -32,6 +34,7 @@ HEAVY = {
     "sklearn",
     "sqlalchemy",
     "structlog",
+    "uvicorn",
 }
 
 
@@ -84,7 +87,8 @@ def test_every_command_and_every_option_of_it_is_described() -> None:
 
 def test_no_command_is_described_that_does_not_exist() -> None:
     known = {name for name, _ in commands()}
-    described = set(re.findall(r"^#+ `hitl-bridge ((?:label-studio )?[a-z-]+)", doc("commands.md"), re.MULTILINE))
+    groups = "|".join(str(group.name) for group in app.registered_groups)
+    described = set(re.findall(rf"^#+ `hitl-bridge ((?:(?:{groups}) )?[a-z-]+)", doc("commands.md"), re.MULTILINE))
     assert described == known
 
 

@@ -242,6 +242,13 @@ class TestMistakes:
             ("sqlite:///.hitl/bridge.db", "postgresql://db/x", "store", "postgresql+psycopg"),
             ("sqlite:///.hitl/bridge.db", "sqlite://", "store", "must name a file"),
             ("branch: reviews", "branch: a..b", "git.branch", "no name that git allows"),
+            (
+                "branch: reviews",
+                "remote: https://ana:hunter2@example.com/r.git",
+                "git.remote",
+                "must hold no user name or password",
+            ),
+            ("branch: reviews", "remote: --upload-pack=x", "git.remote", "must be the name of a remote"),
             ("  error_budget: 0.02", "  group_by: customer", "triage.group_by", "no attribute 'customer'"),
         ],
     )

@@ -81,6 +81,12 @@ class LiveReviewers:
     def describe(self, project: Project, description: str) -> None:
         self.client(REVIEWERS[0]).patch(f"/api/projects/{project.project_id}/", {"description": description})
 
+    def relabel(self, project: Project, label_config: str) -> None:
+        self.client(REVIEWERS[0]).patch(f"/api/projects/{project.project_id}/", {"label_config": label_config})
+
+    def begin_draft(self, project: Project, task_id: TaskId, reviewer: str) -> None:
+        self.client(reviewer).post(f"/api/tasks/{task_id}/drafts", {"result": [], "lead_time": 1.0})
+
     def annotate_in_bulk(self, project: Project, reviewer: str) -> None:
         self.bulk(project, reviewer, "predictions_to_annotations")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,11 +14,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.label_studio.client import LabelStudioClient, new_session
+from hitl_bridge.adapters.label_studio.client import LabelStudioClient, OutcomeUnclear, new_session
 from hitl_bridge.adapters.label_studio.gateway import LabelStudio
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
+from hitl_bridge.adapters.label_studio.listing import TaskLists
 from hitl_bridge.core.model import JSON, Project, ProjectId, ProjectKey, PushKey, TaskId
-from hitl_bridge.core.task_types.controls import LABEL
+from hitl_bridge.core.sync import task_among
+from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RemoteGone
 from hitl_bridge.ports import ProjectPlan, TaskContent
 from tests.contracts.labeling_service import ANA, BEN, LABELS, LabelingServiceContract, a_plan, a_task, states_of
@@ -167,6 +171,7 @@ def test_any_title_is_made_to_fit(service: LabelStudio, title: str) -> None:
     assert remote(service, project)["title"] == project.title
 
 
+@pytest.mark.catalogue("A1")
 @pytest.mark.parametrize("sabotage", [lost, cut_in_half, turned_into_a_502])
 def test_an_import_whose_answer_is_spoiled_is_unclear_and_found_again_and_not_doubled(
     label_studio: LiveLabelStudio, project: Project, sabotage: Sabotage
@@ -181,6 +186,7 @@ def test_an_import_whose_answer_is_spoiled_is_unclear_and_found_again_and_not_do
     assert {task.push_key for task in service.find_tasks(project, keys)} == set(keys[:200])
 
 
+@pytest.mark.catalogue("A5")
 def test_one_task_that_only_the_server_refuses_leaves_the_others_in(
     label_studio: LiveLabelStudio, service: LabelStudio, live_reviewers: LiveReviewers
 ) -> None:
@@ -204,9 +210,9 @@ def test_a_key_that_is_there_twice_is_the_answered_one(
 ) -> None:
     (first,) = service.create_tasks(project, [a_task("k")]).created
     (second,) = service.create_tasks(project, [a_task("k")]).created
-    assert service.find_tasks(project, [PushKey("k")]) == [first]
+    assert task_among(service.find_tasks(project, [PushKey("k")])).task_id == first.task_id
     live_reviewers.skip(second.task_id, ANA)
-    assert service.find_tasks(project, [PushKey("k")]) == [second]
+    assert task_among(service.find_tasks(project, [PushKey("k")])).task_id == second.task_id
 
 
 def test_the_label_stream_serves_by_priority_with_the_answer_filled_in(
@@ -223,6 +229,7 @@ def test_the_label_stream_serves_by_priority_with_the_answer_filled_in(
     assert served == [("urgent", [True]), ("urgent blind", [False]), ("late", [True])]
 
 
+@pytest.mark.catalogue("B5")
 def test_many_changes_in_one_instant_are_all_seen(
     label_studio: LiveLabelStudio, project: Project, live_reviewers: LiveReviewers
 ) -> None:
@@ -249,6 +256,7 @@ def test_tasks_that_nobody_touched_cost_a_poll_nothing(
     assert service.requests_made - before == 1
 
 
+@pytest.mark.catalogue("B5")
 def test_the_time_before_the_cursor_is_read_again(
     label_studio: LiveLabelStudio, project: Project, live_reviewers: LiveReviewers
 ) -> None:
@@ -261,6 +269,87 @@ def test_the_time_before_the_cursor_is_read_again(
     assert states_of(label_studio.gateway(overlap=timedelta(0)), project, cursor).keys() == {"k2"}
 
 
+@pytest.mark.catalogue("A8")
+def test_an_answer_that_label_studio_itself_cannot_show_is_found_and_the_others_are_read(
+    service: LabelStudio, project: Project, live_reviewers: LiveReviewers
+) -> None:
+    created = service.create_tasks(project, [a_task(f"k{number}") for number in range(9)]).created
+    for task in created:
+        live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",), RATIONALE: ("fine",)})
+    half_a_pair = b'{"result": [{"from_name": "rationale", "value": {"text": ["\\ud800"]}}], "lead_time": 1.0}'
+    with suppress(OutcomeUnclear):  # it is stored, and the answer to it is a 500 already
+        live_reviewers.client(BEN).post(f"/api/tasks/{created[4].task_id}/annotations/", half_a_pair)
+    for states in (states_of(service, project), states_of(service, project, "2026-01-01T00:00:00.000000Z")):
+        assert states.keys() == {task.push_key for task in created}
+        assert [key for key, state in states.items() if state.unreadable] == ["k4"]
+        assert states[PushKey("k4")].annotations == ()
+        assert all(len(state.annotations) == 1 for key, state in states.items() if key != "k4")
+    (alone,) = service.states_of(project, [created[4].task_id])
+    assert (alone.push_key, bool(alone.unreadable)) == ("k4", True)
+    manifest = {task.task_id: task for task in service.manifest(project)}
+    assert len(manifest[created[4].task_id].versions) == 2  # what cannot be shown can be counted
+    assert service.look(project).tasks == 9  # and nothing is left alone because of it
+
+
+@pytest.mark.catalogue("A8")
+def test_text_that_no_database_keeps_comes_back_written_out_and_as_a_problem(
+    service: LabelStudio, project: Project, live_reviewers: LiveReviewers
+) -> None:
+    (task,) = service.create_tasks(project, [a_task("k")]).created
+    live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",), RATIONALE: ("cut \0 here",)})
+    (given,) = states_of(service, project)[PushKey("k")].annotations
+    assert given.controls[RATIONALE] == ("cut \\u0000 here",)
+    assert "no database keeps" in str(given.problem)
+
+
+@pytest.mark.catalogue("B13")
+def test_many_bridges_that_import_at_once_make_each_task_once(label_studio: LiveLabelStudio, project: Project) -> None:
+    services = [label_studio.gateway() for _ in range(6)]
+    batches = [[a_task(f"{place}/{number}") for number in range(2)] for place in range(6)]
+    with ThreadPoolExecutor(max_workers=6) as pool:
+        outcomes = list(pool.map(lambda pair: pair[0].create_tasks(project, pair[1]), zip(services, batches, strict=True)))
+    keys = [task.push_key for batch in batches for task in batch]
+    there = services[0].find_tasks(project, keys)
+    assert len(there) == len({task.push_key for task in there})
+    assert {task.push_key for outcome in outcomes for task in outcome.created} <= {task.push_key for task in there}
+    assert not any(outcome.refused for outcome in outcomes)
+
+
+@pytest.mark.catalogue("B5")
+def test_the_manifest_loses_no_task_that_is_there_although_others_are_deleted_between_its_pages(
+    service: LabelStudio, project: Project, live_reviewers: LiveReviewers
+) -> None:
+    created = service.create_tasks(project, [a_task(f"k{number}") for number in range(12)]).created
+    lists = TaskLists(service._client, timedelta(0), page_size=4, manifest_page=4)
+    listed = []
+    for place, task in enumerate(lists.manifest(project)):
+        listed.append(task.task_id)
+        if place in (3, 7):  # a page is through: those before it go
+            live_reviewers.delete_task(created[place].task_id)
+            live_reviewers.delete_task(created[place - 1].task_id)
+    assert listed == [task.task_id for task in created]
+
+
+@pytest.mark.catalogue("B5")
+def test_tasks_that_change_between_the_pages_are_all_seen_at_least_once(
+    label_studio: LiveLabelStudio, project: Project, live_reviewers: LiveReviewers
+) -> None:
+    service = label_studio.gateway(page_size=3)
+    created = service.create_tasks(project, [a_task(f"k{number}") for number in range(9)]).created
+    for task in created:
+        live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",)})
+    seen = []
+    for place, state in enumerate(service.changed_since(project, None)):
+        seen.append(state.push_key)
+        if place == 1:
+            live_reviewers.skip(created[0].task_id, BEN)  # moves to the end of the list
+            live_reviewers.skip(created[5].task_id, BEN)
+            live_reviewers.delete_task(created[3].task_id)
+    assert set(seen) >= {task.push_key for task in created} - {"k3"}
+    assert seen.count(PushKey("k0")) == 2  # as it was, and as it is
+
+
+@pytest.mark.catalogue("B11")
 def test_a_label_config_that_changed_is_read_anew_before_an_answer_is_doubted(
     label_studio: LiveLabelStudio, live_reviewers: LiveReviewers
 ) -> None:
@@ -275,6 +364,7 @@ def test_a_label_config_that_changed_is_read_anew_before_an_answer_is_doubted(
     assert [one.problem for one in states_of(puller, project)[PushKey("k")].annotations] == [None, None]
 
 
+@pytest.mark.catalogue("B7")
 def test_what_the_bridge_s_own_account_answers_is_nobody_s_answer(
     label_studio: LiveLabelStudio, service: LabelStudio, project: Project
 ) -> None:
@@ -294,6 +384,7 @@ def test_tasks_of_others_in_the_project_are_left_alone(
     assert states_of(service, project) == {}
 
 
+@pytest.mark.catalogue("B12")
 def test_a_server_that_is_not_there_and_a_token_that_is_not_good_are_told_apart(label_studio: LiveLabelStudio) -> None:
     away = LabelStudio(LabelStudioClient("http://127.0.0.1:9", label_studio.token, NoWaiting()))
     nobody = Project(ProjectKey("p", "t"), ProjectId(1), "", "", "")

@@ -204,6 +204,12 @@ def _repeated(entries: Iterable[tuple[int, str]], fold: Callable[[str], str]) ->
             yield place, text, first
 
 
+def webhooks_have_a_receiver(values: dict[str, object]) -> Iterator[Complaint]:
+    daemon = _mapping(values, "daemon")
+    if daemon.get("webhook_url") and not daemon.get("listen"):
+        yield ("daemon", "webhook_url"), "Label Studio would call a daemon that does not listen; name daemon.listen too"
+
+
 _CHECKS: tuple[Check, ...] = (
     labels_are_distinct,
     labels_are_no_variables,
@@ -218,4 +224,5 @@ _CHECKS: tuple[Check, ...] = (
     the_last_pool_takes_the_rest,
     people_stand_once,
     pools_have_enough_people,
+    webhooks_have_a_receiver,
 )

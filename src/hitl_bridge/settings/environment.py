@@ -1,10 +1,12 @@
 """What is known of this machine: environment variables and the workspace's secret files. Read here and nowhere else.
 
-HITL_LABEL_STUDIO_TOKEN   personal access token; otherwise `.hitl/label-studio/token`
+HITL_LABEL_STUDIO_TOKEN   personal access token; otherwise the file that the next one names; otherwise `.hitl/label-studio/token`
+HITL_TOKEN_FILE           a file that holds the token (a credential of systemd, a mounted secret)
 HITL_LABEL_STUDIO_URL     in place of `label_studio.url`
 HITL_STORE_URL            in place of `store`; may hold a password, which `hitl.yaml` may not
 HITL_WORKSPACE_KEY        64 hex digits; otherwise `.hitl/workspace.key`
 HITL_CACHE_DIR            where a local Label Studio is installed; otherwise `hitl-bridge` in the user's cache
+NOTIFY_SOCKET             set by systemd: where the daemon says that it is ready and alive
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from hitl_bridge.errors import UsageError
 from hitl_bridge.settings.tree import Secret
 
 TOKEN = "HITL_LABEL_STUDIO_TOKEN"  # noqa: S105 (its name, not its value)
+TOKEN_FILE = "HITL_TOKEN_FILE"  # noqa: S105
 LABEL_STUDIO_URL = "HITL_LABEL_STUDIO_URL"
 STORE_URL = "HITL_STORE_URL"
 WORKSPACE_KEY = "HITL_WORKSPACE_KEY"
 CACHE_DIR = "HITL_CACHE_DIR"
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 KEY_BYTES = 32
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
@@ -48,8 +52,15 @@ def token(root: Path, environ: Mapping[str, str]) -> Secret | None:
     """Label Studio's token, or None if there is none yet. Raises UsageError if others can read its file."""
     if environ.get(TOKEN, "").strip():
         return Secret(environ[TOKEN].strip())
-    kept = private_text(token_file(root))
+    named = environ.get(TOKEN_FILE, "").strip()
+    # A credential of systemd belongs to root, and the service may read it by an access list, which shows as group rights.
+    kept = private_text(Path(named), others=stat.S_IRWXO) if named else private_text(token_file(root))
     return Secret(kept) if kept else None
+
+
+def notify_socket(environ: Mapping[str, str]) -> str | None:
+    """The address of systemd's notification socket, if a service manager started us."""
+    return environ.get(NOTIFY_SOCKET) or None
 
 
 def workspace_key(root: Path, environ: Mapping[str, str]) -> bytes:
@@ -86,7 +97,7 @@ def _key_bytes(text: str, source: str) -> bytes:
     return key
 
 
-def private_text(path: Path) -> str:
+def private_text(path: Path, *, others: int = _OTHERS_MAY_READ) -> str:
     """What stands in a secret file; '' if it is not there. Raises UsageError if others can read it, or nobody can."""
     try:
         with path.open("rb") as opened:
@@ -96,6 +107,6 @@ def private_text(path: Path) -> str:
         return ""
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.", remedy=f"chmod 600 {path}") from None
-    if os.name == "posix" and mode & _OTHERS_MAY_READ:
+    if os.name == "posix" and mode & others:
         raise UsageError(f"Others can read the secret in {path} (mode {stat.S_IMODE(mode):04o}).", remedy=f"chmod 600 {path}")
     return content.decode("utf-8", errors="replace").strip()

@@ -18,10 +18,10 @@ from hitl_bridge.settings import environment
 from hitl_bridge.settings.checks import AUTO, cross_problems, expression_problems
 from hitl_bridge.settings.complaints import shape_problems
 from hitl_bridge.settings.document import Document, read_document
-from hitl_bridge.settings.schema import HitlYaml, PoolSection, TierSection, web_address
-from hitl_bridge.settings.tree import PIPELINE_APART, Settings
+from hitl_bridge.settings.schema import DaemonSection, HitlYaml, PoolSection, TierSection, web_address
+from hitl_bridge.settings.tree import PIPELINE_APART, DaemonSettings, Secret, Settings
 
-_NOT_POLICY = {"label_studio", "store", "git"}
+_NOT_POLICY = {"label_studio", "store", "git", "daemon"}
 _PEOPLE = ("reviewers", "adjudicators")
 
 
@@ -75,6 +75,7 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         token=environment.token(root, environ),
         store_url=_anchored(environ.get(environment.STORE_URL) or file.store, root),
         git_branch=file.git.branch,
+        git_remote=file.git.remote,
         plan=triage_plan(file),
         tiers=tuple(_tier(name, tier) for name, tier in file.tiers.items() if name != AUTO),
         audit_sla=file.audit.sla,
@@ -85,7 +86,22 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         pipeline_file=_pipeline_file(root),
         error_budget=file.triage.error_budget,
         budget_confidence=file.triage.confidence,
+        daemon=_daemon(file.daemon),
     )
+
+
+def _daemon(section: DaemonSection) -> DaemonSettings:
+    return DaemonSettings(section.every, section.commit_every, section.sweep_every, section.listen, section.webhook_url)
+
+
+def read_token(root: Path, environ: Mapping[str, str] | None = None) -> Secret | None:
+    """Label Studio's token as it is now, for who has waited since an older one was refused. Raises UsageError."""
+    return environment.token(root, os.environ if environ is None else environ)
+
+
+def notify_socket(environ: Mapping[str, str] | None = None) -> str | None:
+    """Where the service manager wants to hear that we live; None if nobody does."""
+    return environment.notify_socket(os.environ if environ is None else environ)
 
 
 def _pipeline_file(root: Path) -> str:

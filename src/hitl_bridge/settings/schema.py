@@ -95,6 +95,16 @@ def web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def git_remote(text: str) -> str:
+    """One of the workspace's remotes by name, or an address. Raises ValueError, never repeating what may be a password."""
+    if not text or not text.isprintable() or any(char.isspace() for char in text) or text.startswith("-"):
+        raise ValueError("must be the name of a remote like `origin`, or an address like git@example.com:team/reviews.git")
+    user, separator, _host = text.partition("://")[2].partition("/")[0].rpartition("@")
+    if separator and (":" in user or text.startswith("http")):
+        raise ValueError("must hold no user name or password, as this file is committed to git; use git's credential helper")
+    return text
+
+
 def store_address(text: str) -> str:
     """The database of `hitl.yaml`, which is committed to git: no password. Raises ValueError, never repeating one."""
     scheme, separator, rest = text.partition("://")
@@ -170,6 +180,33 @@ class LabelStudio(Section):
 
 class Git(Section):
     branch: Annotated[str, AfterValidator(_branch)] = "reviews"
+    remote: Annotated[str, AfterValidator(git_remote)] | None = None
+
+
+def _listen(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    if not separator or not host.strip("[]") or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ValueError(f"{text!r} is no address to listen on; write it like 127.0.0.1:8731")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{text!r} is no address to listen on; an IPv6 address stands in brackets: [::1]:8731")
+    return text
+
+
+def _often(span: timedelta) -> timedelta:
+    if span > timedelta(hours=1):
+        raise ValueError("may be an hour at most; answers would lie around too long")
+    return span
+
+
+Often = Annotated[Duration, AfterValidator(_often)]
+
+
+class DaemonSection(Section):
+    every: Often = timedelta(seconds=30)
+    commit_every: Often = timedelta(seconds=60)
+    sweep_every: Duration = timedelta(hours=6)
+    listen: Annotated[str, AfterValidator(_listen)] | None = None
+    webhook_url: Annotated[str, AfterValidator(web_address)] | None = None
 
 
 class RuleSection(Section):
@@ -224,6 +261,7 @@ class HitlYaml(Section):
     label_studio: LabelStudio = LabelStudio()
     store: Annotated[str, AfterValidator(store_address)] = "sqlite:///.hitl/bridge.db"
     git: Git = Git()
+    daemon: DaemonSection = DaemonSection()
     attributes: Annotated[
         dict[Annotated[str, AfterValidator(_attribute)], AttributeType], Field(default_factory=dict, max_length=200)
     ]

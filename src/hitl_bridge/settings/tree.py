@@ -31,6 +31,19 @@ class Secret:
     __str__ = __repr__
 
 
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """How the daemon works: a cycle `every` so often, dataset commits apart, every project compared as a whole from time to
+    time (`sweep_every`). It answers HTTP at `listen` (None: not at all), and Label Studio is told to call it at
+    `webhook_url` (None: it is not told)."""
+
+    every: timedelta = timedelta(seconds=30)
+    commit_every: timedelta = timedelta(seconds=60)
+    sweep_every: timedelta = timedelta(hours=6)
+    listen: str | None = None
+    webhook_url: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `hitl.yaml`, the environment and the workspace's secret files say.
@@ -38,7 +51,8 @@ class Settings:
     `tiers` are those that people work in, lenient to strict; the tier `auto` is in `plan` alone. `pools` are in the
     order in which they are asked; the last takes the rest. `token` is None where none is known yet. A relative SQLite
     path counts from the workspace's root and is absolute here. `pipeline_file` is `review/dvc.yaml` in a repository that
-    had a pipeline of its own before the bridge came.
+    had a pipeline of its own before the bridge came. `git_remote` is a remote's name or address: with it dataset versions
+    are committed in a clone of the bridge's own and pushed there.
     """
 
     root: Path
@@ -56,8 +70,10 @@ class Settings:
     workspace_key: bytes = field(repr=False)
     cache_dir: Path
     pipeline_file: str = "dvc.yaml"
+    git_remote: str | None = None
     error_budget: float | None = None
     budget_confidence: float = 0.95
+    daemon: DaemonSettings = DaemonSettings()
 
     @property
     def paths(self) -> WorkspacePaths:
