@@ -236,5 +236,6 @@ _OF_THEN = (
               ('2026-11-22T10:00:01.000000Z', 'cycle', NULL, '{}', 'b')""",
     """INSERT INTO annotations (project_id, task_id, annotation_id, push_key, created_at, updated_at, reviewer, updated_by,
                                state, result, reason, recorded_at)
-       VALUES (7, 100, 1, 'k', 'x', 'y', 'ana@example.com', 'ana@example.com', 'skip', '[]', '', '2026-11-22T10:00:01.000000Z')""",
+       VALUES (7, 100, 1, 'k', 'x', 'y', 'ana@example.com', 'ana@example.com', 'skip',
+               '[]', '', '2026-11-22T10:00:01.000000Z')""",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -14,13 +13,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.label_studio.client import LabelStudioClient, OutcomeUnclear, new_session
+from hitl_bridge.adapters.label_studio.client import LabelStudioClient, new_session
 from hitl_bridge.adapters.label_studio.gateway import LabelStudio
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
 from hitl_bridge.adapters.label_studio.listing import TaskLists
 from hitl_bridge.core.model import JSON, Project, ProjectId, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.sync import task_among
-from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
+from hitl_bridge.core.task_types.controls import LABEL
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RemoteGone
 from hitl_bridge.ports import ProjectPlan, TaskContent
 from tests.contracts.labeling_service import ANA, BEN, LABELS, LabelingServiceContract, a_plan, a_task, states_of
@@ -196,13 +195,13 @@ def test_one_task_that_only_the_server_refuses_leaves_the_others_in(
     narrowed = plan.label_config.replace('<Choice value="cancel" hotkey="3" />', "")
     assert narrowed != plan.label_config
     live_reviewers.client(ANA).patch(f"/api/projects/{project.project_id}/", {"label_config": narrowed})
-    tasks = [a_task(f"k{number}", label="cancel" if number == 37 else "refund") for number in range(60)]
+    tasks = [a_task(f"k{number}", label="cancel" if number == 37 else "refund") for number in range(500)]
     outcome = service.create_tasks(project, tasks)
-    assert len(outcome.created) == 59
+    assert len(outcome.created) == 499
     assert [refusal.push_key for refusal in outcome.refused] == ["k37"]
     assert "label" in outcome.refused[0].reason
     assert not outcome.unknown
-    assert len(service.find_tasks(project, [task.push_key for task in tasks])) == 59
+    assert len(service.find_tasks(project, [task.push_key for task in tasks])) == 499
 
 
 def test_a_key_that_is_there_twice_is_the_answered_one(
@@ -269,37 +268,20 @@ def test_the_time_before_the_cursor_is_read_again(
     assert states_of(label_studio.gateway(overlap=timedelta(0)), project, cursor).keys() == {"k2"}
 
 
-@pytest.mark.catalogue("A8")
-def test_an_answer_that_label_studio_itself_cannot_show_is_found_and_the_others_are_read(
+@pytest.mark.catalogue("B8")
+def test_annotations_and_tasks_that_a_bulk_action_deletes_are_missed(
     service: LabelStudio, project: Project, live_reviewers: LiveReviewers
 ) -> None:
-    created = service.create_tasks(project, [a_task(f"k{number}") for number in range(9)]).created
+    created = service.create_tasks(project, [a_task("k1"), a_task("k2")]).created
     for task in created:
-        live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",), RATIONALE: ("fine",)})
-    half_a_pair = b'{"result": [{"from_name": "rationale", "value": {"text": ["\\ud800"]}}], "lead_time": 1.0}'
-    with suppress(OutcomeUnclear):  # it is stored, and the answer to it is a 500 already
-        live_reviewers.client(BEN).post(f"/api/tasks/{created[4].task_id}/annotations/", half_a_pair)
-    for states in (states_of(service, project), states_of(service, project, "2026-01-01T00:00:00.000000Z")):
-        assert states.keys() == {task.push_key for task in created}
-        assert [key for key, state in states.items() if state.unreadable] == ["k4"]
-        assert states[PushKey("k4")].annotations == ()
-        assert all(len(state.annotations) == 1 for key, state in states.items() if key != "k4")
-    (alone,) = service.states_of(project, [created[4].task_id])
-    assert (alone.push_key, bool(alone.unreadable)) == ("k4", True)
-    manifest = {task.task_id: task for task in service.manifest(project)}
-    assert len(manifest[created[4].task_id].versions) == 2  # what cannot be shown can be counted
-    assert service.look(project).tasks == 9  # and nothing is left alone because of it
-
-
-@pytest.mark.catalogue("A8")
-def test_text_that_no_database_keeps_comes_back_written_out_and_as_a_problem(
-    service: LabelStudio, project: Project, live_reviewers: LiveReviewers
-) -> None:
-    (task,) = service.create_tasks(project, [a_task("k")]).created
-    live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",), RATIONALE: ("cut \0 here",)})
-    (given,) = states_of(service, project)[PushKey("k")].annotations
-    assert given.controls[RATIONALE] == ("cut \\u0000 here",)
-    assert "no database keeps" in str(given.problem)
+        live_reviewers.answer(project, task.task_id, ANA, {LABEL: ("billing",)})
+    cursor = max(state.updated_at for state in service.changed_since(project, None))
+    live_reviewers.bulk(project, BEN, "delete_tasks_annotations")
+    states = states_of(service, project, cursor)
+    assert {key: state.annotations for key, state in states.items()} == {"k1": (), "k2": ()}
+    live_reviewers.bulk(project, BEN, "delete_tasks")
+    assert service.look(project).tasks == 0
+    assert list(service.manifest(project)) == []
 
 
 @pytest.mark.catalogue("B13")

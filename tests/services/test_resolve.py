@@ -244,3 +244,18 @@ def test_a_decided_item_is_not_asked_again_because_a_new_model_scored_it(bench: 
     bench.brought_back()
     bench.pushed(row("t-1", COMPREHENSIVE, model_version="m2"))
     assert len(bench.tasks()) == 1
+
+
+def test_a_decision_whose_answer_was_deleted_rests_on_the_other_one_that_says_the_same(bench: Bench) -> None:
+    bench.pushed(row("t-1"))
+    first = bench.answer("t-1", ANA, "billing")
+    bench.brought_back()
+    second = bench.answer("t-1", ANA, "billing")
+    bench.brought_back()
+    named = [key.partition("@")[0].partition("/")[2] for key in bench.decision("t-1").annotations]
+    assert named == [str(first)]
+    bench.labeling.delete_annotation(first)
+    bench.brought_back()
+    decision = bench.decision("t-1")
+    assert [key.partition("@")[0].partition("/")[2] for key in decision.annotations] == [str(second)]
+    assert (decision.seq, decision.output) == (1, {"label": "billing"})

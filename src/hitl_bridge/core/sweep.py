@@ -23,6 +23,7 @@ class ManifestTask:
     task_id: TaskId
     created_at: str
     versions: frozenset[Version] = frozenset()
+    updated_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,14 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
     """
     store, labeling = reading.ports.store, reading.ports.labeling
     known = store.what_is_known(project)
-    missing, cursor = dict(known), store.cursor(project.project_id)
+    missing, cursor, newest = dict(known), store.cursor(project.project_id), ""
     for page in chunked(labeling.manifest(project)):
         plan = plan_sweep(known, page, trusting=not restored)
         if plan.learn:
             store.learn(project.project_id, plan.learn)
         read = labeling.states_of(project, plan.read) if plan.read else []
         record(reading, project, read, cursor, is_sweep=True)
+        newest = max([newest, *(task.updated_at for task in page)])
         keys = {state.task_id: state.push_key for state in read}
         for task in page:
             there = missing.get(task.task_id)
@@ -58,6 +59,8 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
     _close_lost(reading, project, missing, len(known), accept=restored or reading.wish.accept_lost)
     if restored:
         _tell_what_was_kept(reading, project)
+        # Without a cursor only tasks with answers would be read next, and a deletion until then not be noticed.
+        store.record_pull(project.project_id, (), newest or None, reading.ports.clock.now())
     store.record_sweep(project.project_id, reading.ports.clock.now())
     reading.swept += 1
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import filters, payloads
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound, OutcomeUnclear, RequestRejected
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig, fingerprint
 from hitl_bridge.adapters.label_studio.listing import UNREADABLE, Row, TaskLists, Unreadable, another, remote_project
@@ -216,7 +216,7 @@ class LabelStudio:
         wanted = list(dict.fromkeys(keys))
         found: list[RemoteTask] = []
         for start in range(0, len(wanted), LOOKUP_KEYS):
-            query = payloads.keys_query(wanted[start : start + LOOKUP_KEYS])
+            query = filters.keys_query(wanted[start : start + LOOKUP_KEYS])
             rows = self._lists.all(project, query, {"include": payloads.TASK_ROW, "fields": "all"}, 2 * LOOKUP_KEYS)
             found += payloads.remote_tasks(rows)
         return [task for task in found if task.push_key in set(wanted)]

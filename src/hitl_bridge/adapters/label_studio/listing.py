@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import filters, payloads
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound, ServerStumbled, encoded
 from hitl_bridge.adapters.label_studio.payloads import GONE_REMEDY
 from hitl_bridge.core.model import JSON, JSONObject, Project, ProjectId, TaskId
@@ -62,7 +62,7 @@ class TaskLists:
         """
         since, size = self._since(cursor), self._page_size
         while True:
-            query = payloads.answered_query(since) if cursor is None else payloads.changed_query(since or "")
+            query = filters.answered_query(since) if cursor is None else filters.changed_query(since or "")
             rows, last = self._first_page(project, query, size)
             yield from rows
             if len(rows) < size:
@@ -104,7 +104,7 @@ class TaskLists:
     def _halved(self, project: Project, ids: Sequence[TaskId]) -> list[Row]:
         if not ids:
             return []
-        query, alone = payloads.ids_query(ids), len(ids) == 1  # of one that stands alone a passing trouble must not be believed
+        query, alone = filters.ids_query(ids), len(ids) == 1  # of one that stands alone a passing trouble must not be believed
         try:
             return list(self._page(project, query, {**_WHOLE, "page_size": len(ids)}, one_row=not alone))
         except ServerStumbled:
@@ -127,7 +127,7 @@ class TaskLists:
         last = 0
         while True:
             with listing(project):
-                rows = self._page(project, payloads.after_query(last), {**_MANIFEST, "page_size": self._manifest_page})
+                rows = self._page(project, filters.after_query(last), {**_MANIFEST, "page_size": self._manifest_page})
             for row in rows:
                 task = payloads.manifest_task(row)
                 yield task

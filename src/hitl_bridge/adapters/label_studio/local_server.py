@@ -184,7 +184,8 @@ class LocalServer:
     """The Label Studio whose data is in `home`, installed (once for all workspaces) in `cache`.
 
     `environment` names a virtual environment that has label-studio, to be used instead of the cache's own. `variables` are
-    more of Label Studio's own settings, as for another database. `progress` hears what takes long: the installation and the first database.
+    more of Label Studio's own settings, as for another database. `progress` hears what takes long: the installation and the
+    first database.
     """
 
     def __init__(

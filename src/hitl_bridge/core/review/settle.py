@@ -90,7 +90,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
     answers = deciding_answers((*given.earlier, *given.present), policy.eligible)
     consensus = judge(answers, policy.rule, policy.needed, same)
     if consensus.agreement is Agreement.AGREED and not _overturns_audit(item, consensus, same):
-        return _decided(item, consensus, standing, same, now)
+        return _decided(item, consensus, _supported(standing, given), same, now)
     withdrawal = _withdrawal(standing, now)
     if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, policy.needed):
         following = replace(item, state=ItemState.QUEUED, round=item.round + 1)
@@ -122,7 +122,26 @@ def _overturns_audit(item: Item, consensus: Consensus, same: Same) -> bool:
     return not same(consensus.answer.output, item.prediction.output)
 
 
-def _decided(item: Item, consensus: Consensus, standing: Decision | None, same: Same, now: datetime) -> Settled:
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The decision that was made before, and whether each answer that it names is still given."""
+
+    decision: Decision
+    is_supported: bool
+
+
+def _supported(standing: Decision | None, given: Given) -> _Standing | None:
+    there = {_named(each.key) for each in (*given.earlier, *given.present)}
+    return None if standing is None else _Standing(standing, {_named(key) for key in standing.annotations} <= there)
+
+
+def _named(annotation_key: str) -> str:
+    """The annotation that a key names, whichever of its revisions."""
+    return annotation_key.partition("@")[0]
+
+
+def _decided(item: Item, consensus: Consensus, before: _Standing | None, same: Same, now: datetime) -> Settled:
+    standing = None if before is None else before.decision
     answer = consensus.answer
     assert answer is not None  # noqa: S101  (AGREED always carries one)
     holds = standing is not None and standing.op is not Op.REMOVE
@@ -140,7 +159,7 @@ def _decided(item: Item, consensus: Consensus, standing: Decision | None, same: 
         round=item.round,
         decided_at=now,
     )
-    if standing is not None and holds and _says_the_same(fresh, standing, same):
+    if before is not None and holds and before.is_supported and _says_the_same(fresh, before.decision, same):
         state = item.state if item.state in (ItemState.DECIDED, ItemState.COMMITTED) else ItemState.DECIDED
         return Settled(Agreement.AGREED, state, reason=consensus.reason)
     return Settled(Agreement.AGREED, ItemState.DECIDED, fresh, reason=consensus.reason)
