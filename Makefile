@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements/dev.lock
 DEMO   ?= .demo/support-inbox
+MINUTES ?= 15
 
-.PHONY: help setup demo demo-images test test-fast check format lock clean
+.PHONY: help setup demo demo-images test test-fast soak crash check format lock clean
 
 help:            ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,12 @@ test: setup      ## Every test, on SQLite, PostgreSQL, DVC, git, a real Label St
 
 test-fast: setup ## Tests that need neither a Label Studio nor a browser.
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not live and not browser"
+
+soak: setup      ## Two daemons, a bad network, people, and kills at random, for MINUTES=15 (SEED=n draws the same again).
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+crash: setup     ## A kill at every step of a cycle, one after the other (SEED=n draws the same again).
+	@$(BIN)/python -m tests.faults.crash_matrix $(if $(SEED),--seed $(SEED))
 
 check: setup     ## Style, types, and which way imports point.
 	@$(BIN)/ruff check .
