@@ -1,0 +1,67 @@
+"""Dataset versions, the pipeline that trains on them, and the model in use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hitl_bridge.core.model import JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file of a dataset version: its path in the workspace and its bytes."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    tag: str
+    git_commit: str
+
+
+class DatasetStore(Protocol):
+    """Where dataset versions live. Raises RepositoryRefused."""
+
+    def check(self) -> None:
+        """Raises RepositoryRefused unless a version could be committed now."""
+
+    def published(self, tag: str) -> Published | None: ...
+    def versions(self) -> list[str]:
+        """The tags that are there, oldest version first."""
+
+    def publish(
+        self, tag: str, files: Sequence[NewFile], message: str, batch_id: str, trailers: Mapping[str, str] | None = None
+    ) -> Published:
+        """Tracks `files` with DVC, commits just them on the configured branch, tags. Repeating it after a crash is safe:
+        a commit with the trailer `Bridge-Batch: batch_id` is found and used. `trailers` stand in the commit's message."""
+
+    def anchors(self) -> list[tuple[str, int, str]]:
+        """The audit heads that versions were committed with, as far as they are known here: tag, number, hash."""
+
+    def read(self, tag: str, paths: Collection[str] | None = None) -> Mapping[str, bytes]:
+        """The data files of a version by path; of `paths` alone, if given."""
+
+
+class Pipeline(Protocol):
+    """The workspace's `dvc repro`."""
+
+    def repro(self, *, force: bool = False) -> bool:
+        """Runs what is out of date; returns whether anything ran."""
+
+    def track_base(self) -> Sequence[str]:
+        """Keeps labelled base data that is new or changed; returns the paths to save."""
+
+    def save(self, message: str, paths: Sequence[str]) -> str | None:
+        """Commits these paths if they changed; returns the commit."""
+
+
+class Champions(Protocol):
+    """The model in use: a pointer in git, its files kept by the dataset store."""
+
+    def install_candidate(self, model_version: str, sign_off: JSONObject) -> str | None:
+        """Makes the candidate's files the champion's, writes the pointer with the sign-off and the files' digests, and
+        commits; returns the commit."""
