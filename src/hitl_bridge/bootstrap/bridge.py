@@ -16,6 +16,7 @@ from hitl_bridge.settings import read_token
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hitl_bridge.adapters.dvc_remote import RemoteReport
     from hitl_bridge.services.backup import BackupResult
     from hitl_bridge.services.commit import CommitResult
     from hitl_bridge.services.cycle import CycleResult
@@ -171,6 +172,10 @@ class Bridge(Wiring):
         commits carry."""
         anchors = {tag: AuditHead(seq, digest) for tag, seq, digest in self.dataset.anchors()}
         return self.store.verify_audit(anchors)
+
+    def verify_dataset(self, *, heal: bool = False, deep: bool = False) -> RemoteReport:
+        """Looks on the DVC remote for every file of every version; with `deep` reads each, with `heal` uploads what is amiss."""
+        return self.dataset.check_remote(heal=heal, deep=deep)
 
     # ------------------------------------------------------------------------------------------- looking, and models
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hitl_bridge.cli import audit, daemon, demo, keep, labeling_server, loop, model, people, read, workspace
+from hitl_bridge.cli import audit, daemon, dataset, demo, keep, labeling_server, loop, model, people, read, workspace
 
 app = typer.Typer(
     name="hitl-bridge",
@@ -42,6 +42,7 @@ app.add_typer(daemon.token, name="token")
 app.command()(read.status)
 app.command()(read.trace)
 app.add_typer(audit.app, name="audit")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(people.quarantine, name="quarantine")
 app.add_typer(people.failures, name="failures")
 app.command()(keep.backup)
