@@ -97,6 +97,9 @@ def test_a_store_that_was_accepted_is_believed_from_then_on_and_says_who_accepte
     told = bench.bridge.store.insights().last_event("restored_store_accepted")
     assert told is not None
     assert (told.actor.startswith("Ana"), told.detail["published"]) == (True, "decisions@v0.1.0")
+    report = bench.bridge.verify_audit()
+    assert (report.problems, len(report.excused)) == ((), 1)
+    assert report.excused[0].startswith("decisions@v0.1.0 was made after the backup that Ana")
     assert not bench.bridge.accept_restored_store()
     bench.bridge.close()
     bench.bridge = bench.opened()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from hitl_bridge.cli.options import Json, open_workspace
-from hitl_bridge.cli.render import facts, grid, print_json
+from hitl_bridge.cli.render import console, facts, grid, print_json
 
 app = typer.Typer(no_args_is_help=True, help="The log of everything that happened, each row chained to the one before it.")
 
@@ -32,5 +32,7 @@ def verify(context: typer.Context, as_json: Json = False) -> None:
         )  # fmt: skip
         if report.problems:
             grid("What does not fit", ("row", "what"), [(each.seq or "–", each.what) for each in report.problems])
+        for each in report.excused:
+            console().print(f"Not held against it: {each}.", markup=False)
     if report.problems:
         raise typer.Exit(_REFUSED)

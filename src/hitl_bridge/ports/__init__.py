@@ -6,6 +6,7 @@ from hitl_bridge.core.sweep import ManifestTask as ManifestTask
 from hitl_bridge.core.sync import RemoteAnnotation as RemoteAnnotation
 from hitl_bridge.core.sync import RemoteTask as RemoteTask
 from hitl_bridge.core.sync import RemoteTaskState as RemoteTaskState
+from hitl_bridge.ports.audit import STORE_RESTORED as STORE_RESTORED
 from hitl_bridge.ports.audit import AuditHead as AuditHead
 from hitl_bridge.ports.audit import AuditProblem as AuditProblem
 from hitl_bridge.ports.audit import AuditReport as AuditReport

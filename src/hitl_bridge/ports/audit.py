@@ -8,6 +8,9 @@ from datetime import datetime
 
 from hitl_bridge.core.model import JSON, ItemId
 
+STORE_RESTORED = "restored_store_accepted"
+"""The event of somebody believing a store that was restored; `not_ours` in it are the versions made after the backup."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -41,9 +44,14 @@ class AuditProblem:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What verifying found: the log's head, how many anchors and records it was held against, and all that does not fit."""
+    """What verifying found: the log's head, how many anchors and records it was held against, and all that does not fit.
+
+    `excused` says which anchors do not fit because the store was restored from a backup, and who believed it when: somebody
+    who wrote the log anew could have written that, too, so it is for a person to know whether it is true.
+    """
 
     head: AuditHead
     anchors: int
     records: int
     problems: tuple[AuditProblem, ...] = ()
+    excused: tuple[str, ...] = ()

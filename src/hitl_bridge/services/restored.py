@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hitl_bridge.core.dataset.change import TAG, version_order
 from hitl_bridge.core.model import JSON, Project, PushKey, TaskState
 from hitl_bridge.errors import RefusedForSafety
-from hitl_bridge.ports import AuditHead, Clock, Event, LabelingService, RestoredStore, StateStore
+from hitl_bridge.ports import STORE_RESTORED, AuditHead, Clock, Event, LabelingService, RestoredStore, StateStore
 from hitl_bridge.services.doubles import settle_doubles
 
 LOOK_UP_FIRST = "look_up_first"
@@ -54,9 +54,10 @@ def accept_older_store(
         "published_row": newest[1],
         "published_hash": newest[2],
         "own_row": head.seq,
+        "not_ours": [tag for tag, seq, digest in anchors() if not store.knows(AuditHead(seq, digest))],
     }
     notes = {LOOK_UP_FIRST: now.isoformat(), _ACCEPTED: _name(newest)}
-    store.accept_restored(notes, Event(now, "restored_store_accepted", detail=detail, actor=by))
+    store.accept_restored(notes, Event(now, STORE_RESTORED, detail=detail, actor=by))
     return True
 
 

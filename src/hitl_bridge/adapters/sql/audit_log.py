@@ -23,7 +23,7 @@ from hitl_bridge.adapters.sql.rows import annotation_of, annotation_text, decisi
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, events
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import JSON, Annotation, Decision
-from hitl_bridge.ports import AuditHead, AuditProblem, AuditReport, Event
+from hitl_bridge.ports import STORE_RESTORED, AuditHead, AuditProblem, AuditReport, Event
 
 ANNOTATION_EVENT = "annotation"
 BEGAN = "audit_began"
@@ -124,7 +124,8 @@ def verify(connection: Connection, seal: Seal, anchors: Mapping[str, AuditHead])
         check.take(row)
     check.end()
     problems = [*check.problems, *_unlike_their_events(connection, check)]
-    return AuditReport(check.last, len(anchors), len(check.annotations) + len(check.decisions), tuple(problems))
+    records = len(check.annotations) + len(check.decisions)
+    return AuditReport(check.last, len(anchors), records, tuple(problems), tuple(check.excused))
 
 
 class _Check:
@@ -137,7 +138,9 @@ class _Check:
         self.annotations: dict[str, str] = {}
         self.decisions: dict[str, str] = {}
         self.began: Mapping[str, JSON] = {}
+        self.excused: list[str] = []
         self._anchors = anchors
+        self._unlike: dict[str, AuditProblem] = {}
 
     def take(self, row: RowMapping) -> None:
         seq, event = int(row["seq"]), event_of(row)
@@ -157,16 +160,30 @@ class _Check:
     def end(self) -> None:
         for place, anchor in self._anchors.items():
             if anchor.seq > self.last.seq:
-                self._tell(self.last.seq + 1, f"rows up to {anchor.seq} are missing at the end: {place} was made after them")
+                said = f"rows up to {anchor.seq} are missing at the end: {place} was made after them"
+                self._unlike[place] = AuditProblem(self.last.seq + 1, said)
+        self.problems += self._unlike.values()
 
     def _hold_against_anchors(self) -> None:
         for place, anchor in self._anchors.items():
             if anchor.seq == self.last.seq and anchor.hash != self.last.hash:
-                self._tell(self.last.seq, f"is not what {place} says it was: the log was written anew up to here")
+                said = f"is not what {place} says it was: the log was written anew up to here"
+                self._unlike[place] = AuditProblem(self.last.seq, said)
+
+    def _excuse(self, event: Event) -> None:
+        """Versions that were made after the backup, from a store that is no more."""
+        named = event.detail.get("not_ours")
+        places = [str(place) for place in named] if isinstance(named, Sequence) and not isinstance(named, str) else []
+        for place in [place for place in places if place in self._anchors]:
+            del self._anchors[place]
+            self._unlike.pop(place, None)
+            self.excused.append(f"{place} was made after the backup that {event.actor} restored ({event.at:%Y-%m-%d %H:%M})")
 
     def _remember(self, event: Event) -> None:
         if event.action == BEGAN:
             self.began = event.detail
+        elif event.action == STORE_RESTORED:
+            self._excuse(event)
         elif event.action == ANNOTATION_EVENT and event.after is not None:
             self.annotations[str(event.detail["row"])] = event.after
         elif event.after is not None and "decision_id" in event.detail:
