@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,10 +90,15 @@ def _differences(there: Row, task_id: int, known: Annotation | None) -> list[str
 
 
 def no_duplicates(bridge: Bridge, remote: Remote) -> list[str]:
-    """I2: one task a key, one open task an item and seat, one decision for the same answers."""
+    """I2: one task a key that nobody has answered, one open task an item and seat, no decision twice in a row."""
     states = {task.push_key: task.state for task in bridge.store.tasks_in(*TaskState)}
     keys = Counter(key for _, _, key in remote.ours())
-    wrong = [f"I2: {count} tasks carry the key {key}." for key, count in keys.items() if count > 1]
+    untouched = Counter(key for _, task, key in remote.ours() if not task["annotations"])
+    wrong = [
+        f"I2: {count} tasks carry the key {key}, {untouched[key]} of them without an answer."
+        for key, count in keys.items()
+        if count > 1 and untouched[key]
+    ]
     live = {key for key, state in states.items() if state is TaskState.LIVE}
     gone = {project_id for project_id, tasks in remote.tasks.items() if tasks is None}
     if not gone:
@@ -104,10 +110,12 @@ def no_duplicates(bridge: Bridge, remote: Remote) -> list[str]:
 
 
 def _doubled_decisions(bridge: Bridge) -> list[str]:
+    """The same again after another one is no double: the answer that had changed it was taken back."""
     wrong = []
     for item_id, decisions in _decisions(bridge).items():
-        said = Counter(_canonical([each["op"], each["output"], sorted(each["annotations"])]) for each in decisions)
-        wrong += [f"I2: item {item_id} was decided {count} times by the same answers." for count in said.values() if count > 1]
+        said = [_canonical([each["op"] == "remove", each["output"], sorted(each["annotations"])]) for each in decisions]
+        if any(one == following for one, following in pairwise(said)):
+            wrong.append(f"I2: item {item_id} was decided twice in a row by the same answers.")
     return wrong
 
 
