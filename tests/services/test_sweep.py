@@ -177,6 +177,25 @@ def test_doubles_with_answers_both_stay_and_all_answers_are_to_the_same_question
     assert bench.decision("t-1").reviewers == (ANA, BEN)
 
 
+@pytest.mark.catalogue("A1", "A10")
+def test_a_double_that_nobody_has_touched_is_found_before_anybody_has_answered_anything(bench: Bench) -> None:
+    """It is in no list of answers, and when the first answer comes it is older than what is read then."""
+    bench.pushed(row("t-1"), row("t-2"))
+    bench.bridge.pull()
+    bench.labeling.double(bench.task_id("t-1"))
+    assert bench.bridge.pull().doubles == 1
+    assert len(bench.labeling.tasks()) == 2
+    assert bench.bridge.pull().swept == 0
+
+
+def test_tasks_that_are_not_ours_are_counted_once_and_compared_no_more(bench: Bench) -> None:
+    bench.pushed(row("t-1"))
+    second = bench.labeling.double(bench.task_id("t-1"))
+    bench.labeling.begin_draft(second)
+    assert [bench.bridge.pull().swept for _ in range(3)] == [1, 0, 0]
+    assert len(bench.labeling.tasks()) == 2
+
+
 @pytest.mark.catalogue("A10")
 def test_a_double_that_somebody_has_begun_to_answer_stays(bench: Bench) -> None:
     bench.pushed(row("t-1"))

@@ -161,7 +161,15 @@ class StateStore(Attempts, Protocol):
     def swept_at(self, project_id: ProjectId) -> datetime | None:
         """When the project was last compared as a whole."""
 
-    def record_sweep(self, project_id: ProjectId, at: datetime) -> None: ...
+    def record_sweep(self, project_id: ProjectId, at: datetime, strangers: int = 0) -> None:
+        """The project was compared as a whole, and held so many tasks that are not ours (or are doubles that stay)."""
+
+    def strangers(self, project_id: ProjectId) -> int:
+        """How many tasks that are not ours the project held when it was last compared as a whole."""
+
+    def tasks_there(self, project: Project) -> int:
+        """How many tasks we have made there and do not know to be gone."""
+
     def begin_epoch(self, project: Project, at: datetime) -> Project:
         """The labeling service was restored from a backup: the project's next epoch, its cursor forgotten, with an event."""
 

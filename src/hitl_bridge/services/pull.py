@@ -80,12 +80,20 @@ def _pull_project(reading: Reading, project: Project, live: int) -> None:
             raise restored(project)
         sweep(reading, store.begin_epoch(project, reading.ports.clock.now()), restored=True)
         return
+    doubles = reading.doubles
     for page in (first, *pages):
         cursor = max([cursor or "", *(task.updated_at for task in page)]) or None
         record(reading, project, page, cursor)
-    # A deleted task shows in no list of changes: only the project's count tells.
-    if look.tasks < live or is_due(reading, project, reading.ports.clock.now()):
+    there = look.tasks - (reading.doubles - doubles)
+    if _shows_in_no_list(reading, project, there, live) or is_due(reading, project, reading.ports.clock.now()):
         sweep(reading, project)
+
+
+def _shows_in_no_list(reading: Reading, project: Project, there: int, live: int) -> bool:
+    """Whether only the project's count tells that tasks were deleted, or that there is one more than we know of: a double that
+    nobody has touched is in no list of answers."""
+    store = reading.ports.store
+    return there < live or there > store.tasks_there(project) + store.strangers(project.project_id)
 
 
 def _told(reading: Reading, requests: int) -> PullResult:

@@ -43,8 +43,9 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
     """
     store, labeling = reading.ports.store, reading.ports.labeling
     known = store.what_is_known(project)
-    missing, cursor, newest = dict(known), store.cursor(project.project_id), ""
+    missing, cursor, newest, listed, doubles = dict(known), store.cursor(project.project_id), "", 0, reading.doubles
     for page in chunked(labeling.manifest(project)):
+        listed += len(page)
         plan = plan_sweep(known, page, trusting=not restored)
         if plan.learn:
             store.learn(project.project_id, plan.learn)
@@ -61,7 +62,8 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
         _tell_what_was_kept(reading, project)
         # Without a cursor only tasks with answers would be read next, and a deletion until then not be noticed.
         store.record_pull(project.project_id, (), newest or None, reading.ports.clock.now())
-    store.record_sweep(project.project_id, reading.ports.clock.now())
+    left = listed - (reading.doubles - doubles)
+    store.record_sweep(project.project_id, reading.ports.clock.now(), max(0, left - store.tasks_there(project)))
     reading.swept += 1
 
 

@@ -204,9 +204,17 @@ class SqlStore:
         with reading(self.engine) as connection:
             return store_sweep.swept_at(connection, project_id)
 
-    def record_sweep(self, project_id: ProjectId, at: datetime) -> None:
+    def record_sweep(self, project_id: ProjectId, at: datetime, strangers: int = 0) -> None:
         with self._writing() as connection:
-            store_sweep.record_sweep(connection, project_id, at)
+            store_sweep.record_sweep(connection, project_id, at, strangers)
+
+    def strangers(self, project_id: ProjectId) -> int:
+        with reading(self.engine) as connection:
+            return store_sweep.strangers(connection, project_id)
+
+    def tasks_there(self, project: Project) -> int:
+        with reading(self.engine) as connection:
+            return store_sweep.tasks_there(connection, project)
 
     def begin_epoch(self, project: Project, at: datetime) -> Project:
         with self._writing() as connection:

@@ -31,8 +31,22 @@ def swept_at(connection: Connection, project_id: ProjectId) -> datetime | None:
     return found
 
 
-def record_sweep(connection: Connection, project_id: ProjectId, at: datetime) -> None:
-    keep_cursor(connection, {"project_id": project_id, "at": at, "swept_at": at})
+def record_sweep(connection: Connection, project_id: ProjectId, at: datetime, strangers: int) -> None:
+    keep_cursor(connection, {"project_id": project_id, "at": at, "swept_at": at, "strangers": strangers})
+
+
+def strangers(connection: Connection, project_id: ProjectId) -> int:
+    found = connection.execute(sa.select(cursors.c.strangers).where(cursors.c.project_id == project_id)).scalar()
+    return int(found or 0)
+
+
+def tasks_there(connection: Connection, project: Project) -> int:
+    """A task that is closed without a reason is no longer needed, and still there."""
+    is_there = (review_tasks.c.state == TaskState.LIVE) | (
+        (review_tasks.c.state == TaskState.CLOSED) & (review_tasks.c.state_reason == "") & review_tasks.c.task_id.is_not(None)
+    )
+    counted = sa.select(sa.func.count()).select_from(review_tasks).where(of_project(project.key), is_there)
+    return connection.execute(counted).scalar_one()
 
 
 def begin_epoch(connection: Connection, project: Project, at: datetime) -> Project:

@@ -260,6 +260,7 @@ cursors = sa.Table(
     _text("position", nullable=True),
     _moment("at"),
     _moment("swept_at", nullable=True),  # when the whole project was last compared with what we know
+    Column("strangers", Integer, nullable=False, server_default="0"),  # tasks there that were not ours then
     PrimaryKeyConstraint("project_id"),
 )
 

@@ -37,6 +37,7 @@ def upgrade() -> None:
 def _epochs() -> None:
     op.add_column("projects", sa.Column("epoch", sa.Integer(), server_default="0", nullable=False))
     op.add_column("cursors", sa.Column("swept_at", sa.Text(), nullable=True))
+    op.add_column("cursors", sa.Column("strangers", sa.Integer(), server_default="0", nullable=False))
     with op.batch_alter_table("annotations") as table:
         table.add_column(sa.Column("epoch", sa.Integer(), server_default="0", nullable=False))
         table.drop_constraint(_UNIQUE, type_="unique")
