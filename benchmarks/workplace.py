@@ -20,7 +20,7 @@ from typing import Any
 from queries import Queries, Query
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
+from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.bootstrap import Bridge, make_workspace
 from hitl_bridge.core.model import ADJUDICATION

@@ -28,7 +28,7 @@ exec "$REAL_GIT" "$@"
 _PUBLISH = """
 import sys
 from pathlib import Path
-from hitl_bridge.adapters.dvc import DvcDatasetStore
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
 from tests.adapters.dvc_workspace import BRANCH, version_files
 root, number, batch_id, *remote = sys.argv[1:]
 store = DvcDatasetStore(Path(root), BRANCH, remote=remote[0] if remote else None, patience=120)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline, PipelineFailed
-from hitl_bridge.adapters.dvc_command import locked_dvc
-from hitl_bridge.adapters.dvc_files import MANIFEST, DvcCache
+from hitl_bridge.adapters.dvc.command import locked_dvc
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore, DvcPipeline, PipelineFailed
+from hitl_bridge.adapters.dvc.files import MANIFEST, DvcCache
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused, UnknownName, UsageError
 from hitl_bridge.ports import NewFile
 from tests.adapters.dvc_workspace import (

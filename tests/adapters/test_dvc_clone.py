@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore, DvcPipeline
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused
 from tests.adapters.dvc_workspace import (
     BRANCH,

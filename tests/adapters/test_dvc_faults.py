@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dvc import DvcDatasetStore, DvcPipeline
-from hitl_bridge.adapters.dvc_files import DvcCache, pointed_at
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore, DvcPipeline
+from hitl_bridge.adapters.dvc.files import DvcCache, pointed_at
 from hitl_bridge.adapters.leftovers import clear_git_locks, is_at_work
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused
 from hitl_bridge.ports import NewFile

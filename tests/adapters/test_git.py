@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.git import GitRepository, check_inside, child_environment, without_credentials
+from hitl_bridge.adapters.git.repository import GitRepository, check_inside, child_environment, without_credentials
 from hitl_bridge.errors import RepositoryRefused
 from tests.adapters.dvc_workspace import BRANCH, commits, git, new_repository, status
 

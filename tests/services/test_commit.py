@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hitl_bridge import load_decisions
-from hitl_bridge.adapters.dvc import DvcDatasetStore
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
 from hitl_bridge.core.draws import pseudonym
 from hitl_bridge.core.model import AnnotationId, ItemId
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused, UnknownName

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from hitl_bridge.adapters.git import GitRepository
+from hitl_bridge.adapters.git.repository import GitRepository
 from hitl_bridge.adapters.workspace import WorkspaceTools
 from hitl_bridge.adapters.workspace_template import PackagedTemplate
 from hitl_bridge.errors import RefusedForSafety, RepositoryRefused, SettingsError, UsageError

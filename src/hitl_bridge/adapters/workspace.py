@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc_command import find_dvc
-from hitl_bridge.adapters.git import child_environment, without_credentials
+from hitl_bridge.adapters.dvc.command import find_dvc
+from hitl_bridge.adapters.git.repository import child_environment, without_credentials
 from hitl_bridge.errors import RepositoryRefused
 
 _SECONDS = 120

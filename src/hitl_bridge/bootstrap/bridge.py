@@ -16,7 +16,7 @@ from hitl_bridge.settings import read_token
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hitl_bridge.adapters.dvc_remote import RemoteReport
+    from hitl_bridge.adapters.dvc.remote import RemoteReport
     from hitl_bridge.services.backup import BackupResult
     from hitl_bridge.services.commit import CommitResult
     from hitl_bridge.services.cycle import CycleResult
@@ -201,7 +201,7 @@ class Bridge(Wiring):
 
     def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
         """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.adapters.champions import DvcChampions
+        from hitl_bridge.adapters.dvc.champions import DvcChampions
         from hitl_bridge.services.retrain import promote
 
         pipeline = self._pipeline(None)
@@ -268,7 +268,7 @@ class Bridge(Wiring):
 
     def ping_dataset(self) -> None:
         """Raises OutsideUnavailable if the git or DVC remote can't be reached."""
-        from hitl_bridge.adapters.dataset_remotes import ping
+        from hitl_bridge.adapters.dvc.reachable import ping
 
         ping(self.settings.root, self.settings.git_remote)
 

@@ -17,8 +17,8 @@ from hitl_bridge.ports import Clock, LabelingService, Lease, PredictionChunk, Wo
 from hitl_bridge.settings import Settings
 
 if TYPE_CHECKING:
-    from hitl_bridge.adapters.dvc import DvcDatasetStore
-    from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
+    from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
+    from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
     from hitl_bridge.adapters.label_studio.client import LabelStudioClient
     from hitl_bridge.adapters.receipts import ParquetReceipts
     from hitl_bridge.adapters.sql.access_tokens import SqlAccessTokens
@@ -87,7 +87,7 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def dataset(self) -> DvcDatasetStore:
-        from hitl_bridge.adapters.dvc import DvcDatasetStore
+        from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
 
         return DvcDatasetStore(self.settings.root, self.settings.git_branch, remote=self.settings.git_remote)
 
@@ -109,7 +109,7 @@ class Wiring(AbstractContextManager["Wiring"]):
         return self._pipeline(None).committer()
 
     def _pipeline(self, progress: Callable[[str], None] | None) -> DvcPipeline:
-        from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
+        from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
 
         return DvcPipeline(self.settings.root, self.settings.git_branch, self.settings.pipeline_file, progress=progress)
 

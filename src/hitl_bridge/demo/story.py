@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.dvc_pipeline import DvcPipeline
+from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.bootstrap import Bridge, make_workspace, open_bridge
 from hitl_bridge.core.life import tell

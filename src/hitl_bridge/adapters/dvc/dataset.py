@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc_command import DvcCommand, locked_dvc
-from hitl_bridge.adapters.dvc_files import (
+from hitl_bridge.adapters.dvc.command import DvcCommand, locked_dvc
+from hitl_bridge.adapters.dvc.files import (
     MANIFEST,
     default_remote,
     pointed_at,
@@ -27,9 +27,9 @@ from hitl_bridge.adapters.dvc_files import (
     sha256,
     write_durably,
 )
-from hitl_bridge.adapters.dvc_pipeline import DvcPipeline, PipelineFailed
-from hitl_bridge.adapters.dvc_remote import RemoteReport, check_remote
-from hitl_bridge.adapters.dvc_tree import (
+from hitl_bridge.adapters.dvc.pipeline import DvcPipeline, PipelineFailed
+from hitl_bridge.adapters.dvc.remote import RemoteReport, check_remote
+from hitl_bridge.adapters.dvc.tree import (
     BATCH_TRAILER,
     IGNORE,
     IGNORED,
@@ -40,8 +40,8 @@ from hitl_bridge.adapters.dvc_tree import (
     TRACKED,
     DatasetTree,
 )
-from hitl_bridge.adapters.git import GitRepository
-from hitl_bridge.adapters.git_clone import PrivateClone
+from hitl_bridge.adapters.git.clone import PrivateClone
+from hitl_bridge.adapters.git.repository import GitRepository
 from hitl_bridge.adapters.leftovers import clear_temporary_files
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused, UsageError
 from hitl_bridge.ports import NewFile, Published

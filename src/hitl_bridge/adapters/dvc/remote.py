@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from hitl_bridge.adapters.dvc_command import DvcCommand, RemoteRequest
-from hitl_bridge.adapters.dvc_files import default_remote, listed, pointed_at
-from hitl_bridge.adapters.dvc_tree import TRACKED, DatasetTree
+from hitl_bridge.adapters.dvc.command import DvcCommand, RemoteRequest
+from hitl_bridge.adapters.dvc.files import default_remote, listed, pointed_at
+from hitl_bridge.adapters.dvc.tree import TRACKED, DatasetTree
 
 
 @dataclass(frozen=True, slots=True)

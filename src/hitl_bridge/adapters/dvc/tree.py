@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc_command import DvcCommand, DvcFailed, RemoteRequest, check_dvc
-from hitl_bridge.adapters.dvc_files import (
+from hitl_bridge.adapters.dvc.command import DvcCommand, DvcFailed, RemoteRequest, check_dvc
+from hitl_bridge.adapters.dvc.files import (
     MANIFEST,
     DvcCache,
     Manifest,
@@ -20,7 +20,7 @@ from hitl_bridge.adapters.dvc_files import (
     sha256,
     write_durably,
 )
-from hitl_bridge.adapters.git import GitRepository
+from hitl_bridge.adapters.git.repository import GitRepository
 from hitl_bridge.adapters.leftovers import is_temporary
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused, UnknownName
 from hitl_bridge.ports import NewFile, Published

@@ -6,7 +6,7 @@ import configparser
 import subprocess
 from pathlib import Path
 
-from hitl_bridge.adapters.git import git_environment, without_credentials
+from hitl_bridge.adapters.git.repository import git_environment, without_credentials
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
 SECONDS = 10.0

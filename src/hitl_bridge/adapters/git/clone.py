@@ -14,8 +14,8 @@ import subprocess
 from functools import cached_property
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc_files import write_durably
-from hitl_bridge.adapters.git import SETTINGS, GitRepository, git_environment, said
+from hitl_bridge.adapters.dvc.files import write_durably
+from hitl_bridge.adapters.git.repository import SETTINGS, GitRepository, git_environment, said
 from hitl_bridge.adapters.leftovers import clear_git_locks
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dataset_remotes import ping
+from hitl_bridge.adapters.dvc.reachable import ping
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
 

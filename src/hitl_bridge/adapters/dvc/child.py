@@ -1,6 +1,6 @@
 """Runs in a process of its own, started by `dvc_command`: `dvc push`, and what the remote holds afterwards.
 
-`python -m hitl_bridge.adapters.dvc_child REQUEST` reads a JSON file and writes `REQUEST.answer`. The push is DVC's own command;
+`python -m hitl_bridge.adapters.dvc.child REQUEST` reads a JSON file and writes `REQUEST.answer`. The push is DVC's own command;
 in the same process, because loading DVC takes longer than all the rest. Looking is done through the remote's file system as
 DVC opens it: DVC itself takes a folder's files for present where the folder's listing is. Written against DVC 3.
 """

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.git import child_environment, without_credentials
+from hitl_bridge.adapters.git.repository import child_environment, without_credentials
 from hitl_bridge.adapters.leftovers import is_at_work
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
@@ -118,7 +118,7 @@ class DvcCommand:
         file.write_text(json.dumps(asdict(request)), encoding="utf-8")
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         # -P: what lies in the workspace must not be taken for a module of ours.
-        child = [sys.executable, "-P", "-m", "hitl_bridge.adapters.dvc_child", str(file.absolute())]
+        child = [sys.executable, "-P", "-m", "hitl_bridge.adapters.dvc.child", str(file.absolute())]
         code = self._stream(child, tail.append)
         if code or not answer.exists():
             raise DvcFailed("push" if request.push else "status --cloud", code, tuple(tail))

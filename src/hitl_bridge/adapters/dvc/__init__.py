@@ -1,0 +1,1 @@
+"""Dataset versions and the pipeline, with the `dvc` command."""

@@ -1,0 +1,1 @@
+"""Commits on one branch of a git repository, and a clone of the bridge's own."""
