@@ -364,13 +364,16 @@ def measure_month(place: Place, report: Report, tasks: int, projects: int) -> No
         filled = fill_label_studio(place.server, bridge)
         report.add("month_tasks", "tasks there", filled, exactly(filled, projects * (tasks // projects - 1)))
         report.add("month_projects", "projects", len(bridge.store.projects()))
-        first = timed(bridge.pull)
-        report.add("month_first", "first pull, which compares every task (seconds)", first)
+        for pool in place.pools:
+            _answer(place, bridge, pool, 1)  # without a cursor there is nothing to poll from
+        report.add("month_first", "first pull, an answer a project (seconds)", timed(bridge.pull))
         quiet = [timed(bridge.pull) for _ in range(3)]
         report.add("month_quiet", "pull with nothing new (seconds)", statistics.median(quiet))
         report.add("month_requests", "· requests a project", bridge.pull().requests / projects)
         bare = [sum(_bare_poll(place, bridge, project)() for project in bridge.store.projects()) for _ in range(3)]
         report.add("month_bare", "· the same requests by hand (seconds)", statistics.median(bare))
+        one = [bridge.store.projects()[0].project_id]
+        report.add("month_sweep", "comparing one project as a whole (seconds)", timed(lambda: bridge.pull(sweep=True, only=one)))
         for pool in list(place.pools)[:10]:
             _answer(place, bridge, pool, 20)
         report.add("month_cycle", "pull and resolve after 200 answers in 10 projects (seconds)",
