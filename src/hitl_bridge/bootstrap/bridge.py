@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from hitl_bridge.bootstrap.wiring import COMMIT, Wiring
 from hitl_bridge.core.model import JSON, ItemId, ProjectId
-from hitl_bridge.errors import LeaseLost
 from hitl_bridge.ports import AuditHead, AuditReport, Event, Lease
 from hitl_bridge.settings import read_token
 
@@ -229,8 +228,7 @@ class Bridge(Wiring):
 
     def check_lease(self, lease: Lease) -> None:
         """Raises LeaseLost if somebody has taken over."""
-        if self.store.leases().look(lease.scope).token != lease.token:
-            raise LeaseLost(f"Another hitl-bridge has taken over ({lease.scope}): this one stood still for too long.")
+        self.store.leases().check(lease)
 
     def renew_token(self) -> bool:
         """Reads Label Studio's token again; whether it is another one now, which the next call uses."""

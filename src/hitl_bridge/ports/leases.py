@@ -28,6 +28,9 @@ class Leases(Protocol):
     """Who may write in a scope. No clock is shared: whoever waits judges by its own watch whether `beat` still moves."""
 
     def look(self, scope: str) -> LeaseSeen: ...
+    def check(self, lease: Lease) -> None:
+        """Raises LeaseLost if somebody has taken over."""
+
     def take(self, scope: str, holder: str, seen: LeaseSeen) -> Lease | None:
         """Takes the lease with the next token, if it still stands as it was seen; None if somebody was faster."""
 

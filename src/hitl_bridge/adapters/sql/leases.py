@@ -25,6 +25,10 @@ class SqlLeases:
             row = connection.execute(sa.select(leases).where(leases.c.scope == scope)).first()
         return LeaseSeen(0, _NOBODY, 0) if row is None else LeaseSeen(row.token, row.holder, row.beat)
 
+    def check(self, lease: Lease) -> None:
+        with reading(self._engine) as connection:
+            check_lease(connection, lease)
+
     def take(self, scope: str, holder: str, seen: LeaseSeen) -> Lease | None:
         mine = Lease(scope, seen.token + 1, holder)
         as_seen = (leases.c.scope == scope, leases.c.token == seen.token, leases.c.beat == seen.beat)
@@ -44,7 +48,7 @@ class SqlLeases:
 
 
 def check_lease(connection: Connection, lease: Lease) -> None:
-    """Raises LeaseLost if somebody has taken over. In a writing transaction, so that nobody can before it ends."""
+    """Raises LeaseLost if somebody has taken over. In a writing transaction nobody can before it ends."""
     newest = connection.execute(sa.select(leases.c.token).where(leases.c.scope == lease.scope)).scalar()
     if newest != lease.token:
         raise LeaseLost(

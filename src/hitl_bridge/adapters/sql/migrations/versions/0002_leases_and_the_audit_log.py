@@ -45,7 +45,14 @@ def _epochs() -> None:
 
 
 def _new_tables() -> None:
-    _table("unreadable_tasks", "project_id:int task_id:int reason since", key=["project_id", "task_id"])
+    op.create_table(
+        "unreadable_tasks",
+        sa.Column("project_id", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("task_id", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("since", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("project_id", "task_id", name="pk_unreadable_tasks"),
+    )
     op.create_table(
         "rulings",
         sa.Column("annotation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False, autoincrement=False),
@@ -65,7 +72,14 @@ def _new_tables() -> None:
         sa.Column("at", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("step", "subject", name="pk_attempts"),
     )
-    _table("leases", "scope token:int holder beat:int", key=["scope"])
+    op.create_table(
+        "leases",
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("token", sa.BigInteger(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("beat", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("scope", name="pk_leases"),
+    )
     op.create_table(
         "access_tokens",
         sa.Column("name", sa.Text(), nullable=False),
@@ -75,17 +89,12 @@ def _new_tables() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_access_tokens"),
         sa.UniqueConstraint("sha256", name="uq_access_tokens_sha256"),
     )
-    _table("meta", "name value", key=["name"])
-
-
-def _table(name: str, columns: str, *, key: list[str]) -> None:
-    """A table of texts and 64-bit integers, none of them null."""
-    typed = [word.partition(":") for word in columns.split()]
-    made = [
-        sa.Column(column, sa.BigInteger() if kind else sa.Text(), nullable=False, autoincrement=False)
-        for column, _, kind in typed
-    ]
-    op.create_table(name, *made, sa.PrimaryKeyConstraint(*key, name=f"pk_{name}"))
+    op.create_table(
+        "meta",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_meta"),
+    )
 
 
 def _events() -> None:
