@@ -11,7 +11,7 @@ from hitl_bridge.core.model import NONE_OF_THESE, ItemId, Project, ProjectKey, P
 from hitl_bridge.core.sync import ROLL_OVER, push_key
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
 from hitl_bridge.ports import PushOutcome, RemoteTask, TaskContent
-from hitl_bridge.services.push import SEND_AT_ONCE, SETTLE_TIME
+from hitl_bridge.services.sending import FIRST_SENT, SETTLE_TIME, STEP
 from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, BreakableLabeling, Watch, row, without_git
 
 
@@ -107,7 +107,7 @@ def test_while_the_labeling_service_is_away_nothing_is_sent_and_nothing_is_lost(
     bench.labeling.fail_next()
     with pytest.raises(LabelingUnavailable):
         bench.bridge.push()
-    assert [task.state for task in bench.tasks()] == [TaskState.INTENDED]
+    assert (bench.tasks(), bench.state("t-1")) == ([], "queued")
     assert bench.bridge.push().created == 1
 
 
@@ -156,11 +156,11 @@ def test_a_task_promised_before_keeps_its_project(bench: Bench) -> None:
 
 
 def test_more_items_than_go_into_a_request_all_arrive_and_progress_is_told(bench: Bench) -> None:
-    many = SEND_AT_ONCE + 3
+    many = FIRST_SENT + 3
     bench.ingest(*(row(f"t-{number}") for number in range(many)))
     told: list[tuple[int, int]] = []
     assert bench.bridge.push(progress=lambda done, total: told.append((done, total))).created == many
-    assert told == [(SEND_AT_ONCE, many), (many, many)]
+    assert told == [(FIRST_SENT, many), (many, many)]
 
 
 def test_a_page_begins_with_the_model_s_answer_and_says_why_it_is_here(bench: Bench) -> None:
@@ -239,13 +239,36 @@ def test_the_pause_before_sending_again_counts_from_when_the_outcome_became_uncl
 
 @pytest.mark.catalogue("A3", "B13")
 def test_after_an_unclear_outcome_nothing_more_is_sent_to_that_project(bench: Bench) -> None:
-    bench.ingest(*(row(f"t-{number:04}") for number in range(SEND_AT_ONCE + 2)))
+    bench.ingest(*(row(f"t-{number:04}") for number in range(FIRST_SENT + 2)))
     bench.labeling.lose_next_reply()
     result = bench.bridge.push()
-    assert (result.created, result.pending, len(bench.tasks(TaskState.INTENDED))) == (0, SEND_AT_ONCE, 2)
+    assert (result.created, result.pending, len(bench.tasks(TaskState.INTENDED))) == (0, FIRST_SENT, 2)
+    assert bench.bridge.store.deaths(STEP) == {}
     again = bench.bridge.push()
-    assert (again.created, again.already_there, again.pending) == (2, SEND_AT_ONCE, 0)
-    assert len(set(bench.labeling.tasks())) == len(bench.labeling.tasks()) == SEND_AT_ONCE + 2
+    assert (again.created, again.already_there, again.pending) == (2, FIRST_SENT, 0)
+    assert len(set(bench.labeling.tasks())) == len(bench.labeling.tasks()) == FIRST_SENT + 2
+
+
+class ShutInBetween(BreakableLabeling):
+    """Takes the first request and lets nobody in afterwards."""
+
+    taken = 0
+
+    def create_tasks(self, project: Project, tasks: Sequence[TaskContent]) -> PushOutcome:
+        self.taken += 1
+        if self.taken == 2:
+            raise AccessRefused("403")
+        return super().create_tasks(project, tasks)
+
+
+@pytest.mark.catalogue("A3")
+def test_what_arrived_before_the_door_was_shut_is_confirmed_and_nobody_died_of_the_rest(tmp_path: Path) -> None:
+    bench = Bench(without_git(tmp_path / "workspace"), ShutInBetween())
+    bench.ingest(*(row(f"t-{number:04}") for number in range(FIRST_SENT + 2)))
+    with pytest.raises(AccessRefused):
+        bench.bridge.push()
+    assert (len(bench.tasks(TaskState.LIVE)), len(bench.tasks(TaskState.UNKNOWN))) == (FIRST_SENT, 2)
+    assert bench.bridge.store.deaths(STEP) == {}
 
 
 @pytest.mark.catalogue("A3")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from hitl_bridge.core.model import AnnotationState, Project, ProjectKey, TaskState
 from hitl_bridge.core.policy import ReviewPolicy
@@ -18,6 +19,9 @@ from hitl_bridge.services.reading import PullPorts, PullWish, Reading, chunked, 
 from hitl_bridge.services.sweep import is_due, is_unfinished_restore, sweep
 from hitl_bridge.services.tripwires import refuse_changed_config, refuse_emptied, restored, was_restored
 from hitl_bridge.services.troubles import Trouble, raise_if_all, trouble
+
+CHUNKS_AHEAD = 5
+"""Read before the first is believed. The newest answers that we have are looked for among them, as a rule without a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,14 @@ def _pull_project(reading: Reading, project: Project, live: int) -> None:
         return
     cursor = store.cursor(project.project_id)
     pages = chunked(labeling.changed_since(project, cursor))
-    first = next(pages, [])
-    if cursor is not None and was_restored(reading, project, cursor, first):
+    ahead = list(islice(pages, CHUNKS_AHEAD))
+    if cursor is not None and was_restored(reading, project, cursor, [task for page in ahead for task in page]):
         if not wish.accept_restored:
             raise restored(project)
         sweep(reading, store.begin_epoch(project, reading.ports.clock.now()), restored=True)
         return
     doubles = reading.doubles
-    for page in (first, *pages):
+    for page in (*ahead, *pages):
         cursor = max([cursor or "", *(task.updated_at for task in page)]) or None
         record(reading, project, page, cursor)
     there = look.tasks - (reading.doubles - doubles)

@@ -7,9 +7,9 @@ again: what is unclear is looked up by its key first, and only what is missing i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from functools import partial
 
 from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, ItemState, Project, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.core.page import TaskContent, page
@@ -19,19 +19,10 @@ from hitl_bridge.core.review.settle import asked_alike
 from hitl_bridge.core.sync import newest_parts, next_part, plan_tasks, push_key
 from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable, ProjectChanged, RemoteGone
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
-from hitl_bridge.services.attempts import given_up_because, in_order, tried
 from hitl_bridge.services.doubles import settle_doubles
 from hitl_bridge.services.restored import look_up_promised
+from hitl_bridge.services.sending import Sending, Sent
 from hitl_bridge.services.troubles import Trouble, raise_if_all, trouble
-
-STEP = "push"
-"""The name of this step in `attempts`; the store takes its tries back when tasks are confirmed or refused."""
-
-SEND_AT_ONCE = 1_000
-"""Tasks handed to the labeling service at once: a few seconds of its work, and little to look up if the outcome is unclear."""
-
-SETTLE_TIME = timedelta(seconds=60)
-"""How long a request whose outcome is unclear may still be at work on the server; nothing is sent again before."""
 
 PROJECT_DELETED = "its project was deleted in Label Studio; asked again"
 
@@ -101,7 +92,7 @@ def push(
     found, troubled = _look_up_unclear(ports) if queued else (0, {})
     if found:
         queued = ports.store.items_in(ItemState.QUEUED)
-    due = _promised(ports, queued, live)
+    due = _due(ports, queued, live)
     result = PushResult(already_there=sum(live.values()) + found, replaced=replaced, restored=restored)
     told = _Told(progress, sum(map(len, due.values())))
     for place, tasks in due.items():
@@ -139,21 +130,28 @@ def _push_project(
     sofar: PushResult,
     told: _Told,
 ) -> PushResult:
-    """Sends the tasks of one project. After an unclear outcome nothing more is sent there: the server may be overburdened, and
-    what was not sent is in no doubt."""
     project, tasks = due
-    there = look_up_promised(ports.store, ports.labeling, project, [task.push_key for _, task in tasks], ports.clock)
-    order = in_order([each for each in tasks if each[1].push_key not in there], _subject, ports.store.deaths(STEP))
-    sofar = replace(sofar, already_there=sofar.already_there + len(there), failed=sofar.failed + len(order.given_up))
-    if order.given_up:
-        ports.store.give_up([_subject(each) for each in order.given_up], given_up_because("sending"), ports.clock.now())
-    for chunk in (chunk for batch in order.batches for chunk in _chunks(batch, SEND_AT_ONCE)):
-        before = sofar.pending
-        sofar = _send(ports, policy, project, chunk, sofar)
-        told.more(len(chunk))
-        if sofar.pending > before:
-            break
+    there = look_up_promised(ports.store, ports.labeling, project, [task for _, task in tasks], ports.clock)
+    sofar = replace(sofar, already_there=sofar.already_there + len(there))
+    sending = Sending(ports.store, ports.labeling, ports.clock, project, partial(_content, ports, policy))
+    for sent in sending.send([each for each in tasks if each[1].push_key not in there]):
+        sofar = _plus(sofar, project, sent)
+        told.more(sent.tasks)
     return sofar
+
+
+def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:
+    counts = dict(sofar.projects)
+    if sent.outcome.created:
+        counts[project.title] = counts.get(project.title, 0) + len(sent.outcome.created)
+    return replace(
+        sofar,
+        created=sofar.created + len(sent.outcome.created),
+        rejected=sofar.rejected + len(sent.outcome.refused),
+        pending=sofar.pending + sent.pending,
+        failed=sofar.failed + sent.given_up,
+        projects=counts,
+    )
 
 
 def foresee(store: StateStore, policy: ReviewPolicy, key: bytes) -> PushResult:
@@ -236,14 +234,13 @@ def _look_up_unclear(ports: PushPorts) -> tuple[int, dict[ProjectKey, BridgeErro
     return found, troubled
 
 
-def _promised(
+def _due(
     ports: PushPorts, queued: Sequence[Item], live: Mapping[ProjectKey, int]
 ) -> dict[ProjectKey, list[tuple[Item, ReviewTask]]]:
-    """The tasks to send now, by project, each written down as a promise. A task promised before keeps its project."""
+    """The tasks to send now, by project. A task promised before keeps its project."""
     earlier = {task.push_key: task for task in ports.store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN)}
     known = [project.key for project in ports.store.projects()]
     planned = [(item, earlier.get(task.push_key, task)) for item, task in plan_tasks(ports.key, queued, live, known)]
-    ports.store.intend([task for _, task in planned if task.push_key not in earlier])
     due: dict[ProjectKey, list[tuple[Item, ReviewTask]]] = defaultdict(list)
     for item, task in planned:
         due[task.project_key].append((item, task))
@@ -269,41 +266,6 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey, *, re
     return project
 
 
-def _send(
-    ports: PushPorts, policy: ReviewPolicy, project: Project, tasks: Sequence[tuple[Item, ReviewTask]], sofar: PushResult
-) -> PushResult:
-    now = ports.clock.now()
-    ready = [(item, task) for item, task in tasks if _may_be_sent(task, now)]
-    waiting = len(tasks) - len(ready)
-    with tried(ports.store, STEP, [_subject(each) for each in ready], now):
-        contents = [_content(ports, policy, item, task) for item, task in ready]
-        ports.store.mark_unknown([content.push_key for content in contents], now)
-        outcome = ports.labeling.create_tasks(project, contents)
-        if outcome.unknown:  # the server may be at work on them from now on, whenever they were sent
-            ports.store.mark_unknown(outcome.unknown, ports.clock.now())
-            ports.store.end_try(STEP, outcome.unknown)
-        ports.store.confirm(project.project_id, outcome.created, ports.clock.now())
-        ports.store.refuse(outcome.refused, ports.clock.now())
-    counts = dict(sofar.projects)
-    counts[project.title] = counts.get(project.title, 0) + len(outcome.created)
-    return replace(
-        sofar,
-        created=sofar.created + len(outcome.created),
-        rejected=sofar.rejected + len(outcome.refused),
-        pending=sofar.pending + len(outcome.unknown) + waiting,
-        projects=counts,
-    )
-
-
-def _subject(each: tuple[Item, ReviewTask]) -> PushKey:
-    return each[1].push_key
-
-
-def _may_be_sent(task: ReviewTask, now: datetime) -> bool:
-    """A task whose outcome is unclear is not sent again while the server may still be at work on it."""
-    return task.state is TaskState.INTENDED or task.sent_at is None or now - task.sent_at >= SETTLE_TIME
-
-
 def _content(ports: PushPorts, policy: ReviewPolicy, item: Item, task: ReviewTask) -> TaskContent:
     disputed = _disputed(ports, policy, item) if item.route.tier == ADJUDICATION else ()
     return page(task.push_key, item, disputed, policy.kind, criteria(policy.tier(task.project_key.tier)))
@@ -319,8 +281,3 @@ def _disputed(ports: PushPorts, policy: ReviewPolicy, item: Item) -> Sequence[An
     reviewed = replace(item, round=last.round, route=replace(item.route, tier=last.project_key.tier))
     keys = [last.push_key, *asked_alike(reviewed, asked)]
     return deciding_answers(ports.store.standing_annotations(keys), policy.settling(reviewed).eligible)
-
-
-def _chunks(tasks: Sequence[tuple[Item, ReviewTask]], size: int) -> Iterator[Sequence[tuple[Item, ReviewTask]]]:
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]

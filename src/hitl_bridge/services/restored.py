@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from hitl_bridge.core.dataset.change import TAG, version_order
-from hitl_bridge.core.model import JSON, Project, PushKey, TaskState
+from hitl_bridge.core.model import JSON, Project, PushKey, ReviewTask, TaskState
 from hitl_bridge.errors import RefusedForSafety
 from hitl_bridge.ports import STORE_RESTORED, AuditHead, Clock, Event, LabelingService, RestoredStore, StateStore
 from hitl_bridge.services.doubles import settle_doubles
@@ -62,12 +62,14 @@ def accept_older_store(
 
 
 def look_up_promised(
-    store: StateStore, labeling: LabelingService, project: Project, keys: Sequence[PushKey], clock: Clock
+    store: StateStore, labeling: LabelingService, project: Project, tasks: Sequence[ReviewTask], clock: Clock
 ) -> frozenset[PushKey]:
-    """Of these promised tasks those that are there already, confirmed: in a store that was restored they may have been sent
-    after the backup. Costs nothing in any other store."""
-    if not keys or store.remembered(LOOK_UP_FIRST) is None:
+    """Promises these tasks; returns those that are there already, confirmed: in a store that was restored they may have been
+    sent after the backup. Costs nothing in any other store."""
+    if not tasks or store.remembered(LOOK_UP_FIRST) is None:
         return frozenset()
+    store.intend(tasks)
+    keys = [task.push_key for task in tasks]
     settle_doubles(store, labeling, project, keys, clock.now())
     there = frozenset(key for key, task in store.tasks_by_key(keys).items() if task.state is TaskState.LIVE)
     if there:
