@@ -1,0 +1,1 @@
+"""An error budget: calibrations and thresholds from judged items, with a guarantee."""
