@@ -1,0 +1,1 @@
+"""What audits say: the auto tier's true error, lots and their verdicts, drift."""

@@ -1,0 +1,77 @@
+"""How often a review errs, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A number that lies between `low` and `high`, and is most likely `likely` (the middle if None)."""
+
+    low: float
+    high: float
+    likely: float | None = None
+
+    @property
+    def best(self) -> float:
+        return (self.low + self.high) / 2 if self.likely is None else self.likely
+
+
+NOTHING = Bounds(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerError:
+    """How often a review as a whole (adjudication included) errs: `false_alarm` says wrong of what is right, `miss` right of
+    what is wrong. `doubt` is the chance that these bounds themselves are off; whoever uses them pays for it."""
+
+    false_alarm: Bounds = NOTHING
+    miss: Bounds = NOTHING
+    doubt: float = 0.0
+
+
+FAULTLESS = ReviewerError()
+"""Taken where nothing is known of the reviewers."""
+
+
+def share_bounds(happened: int, of: int, doubt: float) -> Bounds:
+    """The exact bounds of a share (Clopper & Pearson 1934), off with probability at most `doubt`; 0 to 1 of nothing."""
+    from scipy.stats import beta
+
+    if of == 0:
+        return Bounds(0.0, 1.0)
+    low = float(beta.ppf(doubt / 2, happened, of - happened + 1)) if happened else 0.0
+    high = float(beta.ppf(1 - doubt / 2, happened + 1, of - happened)) if happened < of else 1.0
+    return Bounds(low, high, happened / of)
+
+
+def from_gold(alarms: int, of_right: int, misses: int, of_wrong: int, doubt: float = 0.01) -> ReviewerError:
+    """From items with a known answer that went through the whole review: of those that the model had right, how many were
+    called wrong; of those that it had wrong, how many were called right."""
+    return ReviewerError(share_bounds(alarms, of_right, doubt / 2), share_bounds(misses, of_wrong, doubt / 2), doubt)
+
+
+def in_two_steps(first: Bounds, adjudicator: Bounds, alike: Bounds, doubt: float) -> ReviewerError:
+    """Of the review as the bridge does it: only an answer that differs from the model's is adjudicated.
+
+    A false alarm takes two errors, one of each person. A miss takes one: a reviewer who errs in the model's own way (of a
+    reviewer's errors the share `alike`), or else an adjudicator who does.
+
+    Args:
+        first: how often a reviewer errs. adjudicator: how often an adjudicator does.
+        doubt: the chance that any of the three is off its bounds.
+    """
+
+    def missed(reviewer: float, expert: float, same: float) -> float:
+        return reviewer * same + (1 - reviewer * same) * expert * same
+
+    return ReviewerError(
+        Bounds(first.low * adjudicator.low, first.high * adjudicator.high, first.best * adjudicator.best),
+        Bounds(
+            missed(first.low, adjudicator.low, alike.low),
+            missed(first.high, adjudicator.high, alike.high),
+            missed(first.best, adjudicator.best, alike.best),
+        ),
+        doubt,
+    )
