@@ -1,0 +1,1 @@
+"""What a policy would have cost and let through, and what it will."""
