@@ -78,14 +78,24 @@ class Queries:
         return next(name for name, labels in self.fields.items() if label in labels)
 
 
-def read_queries(folder: Path) -> Queries:
-    """The data of `folder`, drawn with a fixed seed. Raises DataMissing."""
+def read_halves(folder: Path) -> tuple[list[Query], list[Query]]:
+    """All of the training file and of the test file, in their order. Raises DataMissing."""
+    _look(folder)
+    return _read(folder / "train.csv", "train"), _read(folder / "test.csv", "test")
+
+
+def _look(folder: Path) -> None:
     missing = [name for name in ("train.csv", "test.csv", "categories.json") if not (folder / name).is_file()]
     if missing:
         raise DataMissing(
             f"{', '.join(missing)} not found in {folder}. Banking77 is in github.com/PolyAI-LDN/task-specific-datasets, "
             "folder banking_data (CC BY 4.0); name where it lies with --data DIR."
         )
+
+
+def read_queries(folder: Path) -> Queries:
+    """The data of `folder`, drawn with a fixed seed. Raises DataMissing."""
+    _look(folder)
     labels = tuple(sorted(json.loads((folder / "categories.json").read_text(encoding="utf-8"))))
     training = _read(folder / "train.csv", "train")
     random.Random(SEED).shuffle(training)
