@@ -127,7 +127,7 @@ class TestSqlite(StoreCrashes):
         self, url: str, store: SqlStore, tmp_path: Path
     ) -> None:
         done = subprocess.run(
-            writer(url, tmp_path, 0, most_bytes=600_000), cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+            writer(url, tmp_path, 0, most_bytes=900_000), cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
         )
         _refused_and_sound(done.stdout, store)
 
@@ -157,7 +157,7 @@ class TestSqlite(StoreCrashes):
         place = tmp_path / "small"
         place.mkdir()
         mounted = shutil.which("mount") and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(place)], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, check=False
         )
         if not mounted or mounted.returncode:
             pytest.skip("no file system may be mounted here; the limit on file sizes stands in for it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -28,6 +28,7 @@ from hitl_bridge.core.sync import RemoteTask, RemoteTaskState
 from hitl_bridge.ports.audit import AuditHead, AuditReport, Event
 from hitl_bridge.ports.labeling import Refusal
 from hitl_bridge.ports.triage import ReceiptFile
+from hitl_bridge.ports.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Attempts(Protocol):
         """The tries have ended, well or not: nothing is held against the subjects any more."""
 
 
-class StateStore(Attempts, Protocol):
+class StateStore(Attempts, Waits, Protocol):
     """The bridge's memory. Each method is one transaction; uniqueness is kept by the database's constraints."""
 
     def close(self) -> None: ...
@@ -106,8 +107,19 @@ class StateStore(Attempts, Protocol):
     def receipt_files(self) -> list[ReceiptFile]:
         """Of all committed batches, oldest first."""
 
-    def record_batch(self, batch: Batch, receipts: ReceiptFile | None, items: Sequence[Item]) -> None:
-        """The batch, its receipts and the items that need a person: all or nothing. A second call changes nothing."""
+    def record_batch(
+        self,
+        batch: Batch,
+        receipts: ReceiptFile | None,
+        items: Sequence[Item],
+        touches: Callable[[Sequence[str]], bool] | None = None,
+    ) -> bool:
+        """The batch, its receipts and the items that need a person: all or nothing. A second call changes nothing.
+
+        Args:
+            touches: whether one of these items, which were answered online and are in no file yet, is in the batch: then
+                nothing is written, and the result is False.
+        """
 
     # push
     def items_in(self, *states: ItemState) -> list[Item]:

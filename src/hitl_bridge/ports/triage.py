@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +10,9 @@ from hitl_bridge.core.model import JSON, BatchId, ItemId, Problem
 from hitl_bridge.core.triage.plan import TriagePlan
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,30 @@ class Receipts(Protocol):
     def known(self, files: Sequence[ReceiptFile], predictions: pa.Table) -> pa.Table:
         """Of `predictions`, those with a receipt of the same item: item_id, revision, model_version and both digests."""
 
+    def repeated(
+        self, files: Sequence[ReceiptFile], hashes: Iterable[NDArray[np.uint64]], rows: int
+    ) -> NDArray[np.uint64] | None:
+        """Hashes (`core.macs.item_hashes`), sorted, of the items among these that are there twice or have receipts; None if
+        they are too many to be told."""
+
+    def with_disagreement(self, files: Sequence[ReceiptFile], predictions: pa.Table) -> pa.Table:
+        """The predictions (with `item_hash` and `revision`) and a column `disagreement`: of the models that predicted the same
+        revision of the item, itself among them, the share that says something else; NULL without a label."""
+
     def of_item(self, files: Sequence[ReceiptFile], item_id: ItemId) -> list[Mapping[str, JSON]]:
         """Every receipt of one item, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionChunk:
-    """Some rows of an input file: the good ones as a table (`core.triage.columns.PREDICTIONS`), the bad ones as problems."""
+    """Some rows of an input file: the good ones as a table (`core.triage.columns.PREDICTIONS`), the bad ones as problems.
+
+    Where `whole` is there, the table lacks what only people look at, and has columns that save work (`item_hash`; digests as
+    bytes; attributes in their own type): `whole` gives the rows with these numbers, in their order, with all columns.
+    """
 
     predictions: pa.Table
     problems: tuple[Problem, ...]
     read: int
+    file: str = ""
+    whole: Callable[[Sequence[int]], pa.Table] | None = None

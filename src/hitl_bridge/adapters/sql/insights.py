@@ -15,6 +15,7 @@ from hitl_bridge.adapters.sql.rows import annotation_of, event_of
 from hitl_bridge.adapters.sql.statements import is_latest_revision
 from hitl_bridge.adapters.sql.store_commit import IS_LATEST_DECISION
 from hitl_bridge.adapters.sql.store_quarantine import items_of_tasks, quarantined_rows
+from hitl_bridge.adapters.sql.store_waits import is_waiting
 from hitl_bridge.adapters.sql.tables import annotation_revisions, batches, decisions, events, items, projects, review_tasks
 from hitl_bridge.core.lifecycle import OPEN
 from hitl_bridge.core.model import JSON, Annotation, AnnotationState, ItemId, ItemState, Op, Outcome, Purpose, TaskState
@@ -50,8 +51,8 @@ class SqlInsights:
             return [_project_line(row) for row in connection.execute(_PROJECT_COUNTS).mappings()]
 
     def overdue(self, now: datetime) -> list[Mapping[str, JSON]]:
-        """The one that has waited longest past its deadline comes first."""
-        late = sa.select(items).where(items.c.state.in_(sorted(OPEN)), items.c.due_at < now, is_latest_revision())
+        """The one that has waited longest past its deadline comes first. What waits for room in the review budget is not late."""
+        late = sa.select(items).where(items.c.state.in_(sorted(OPEN)), items.c.due_at < now, is_latest_revision(), ~is_waiting())
         with reading(self.engine) as connection:
             return [_overdue_line(row, now) for row in connection.execute(late.order_by(items.c.due_at)).mappings()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,19 +22,26 @@ from hitl_bridge.adapters.sql import (
     store_push,
     store_resolve,
     store_sweep,
+    store_waits,
 )
 from hitl_bridge.adapters.sql.audit_log import Seal
 from hitl_bridge.adapters.sql.desk import SqlDesk
+from hitl_bridge.adapters.sql.drift import SqlLotsAndDrift
 from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading, writing
 from hitl_bridge.adapters.sql.insights import SqlInsights
 from hitl_bridge.adapters.sql.leases import SqlLeases, check_lease
 from hitl_bridge.adapters.sql.migrate import bring_up_to_date
+from hitl_bridge.adapters.sql.online import SqlOnline, waiting_items
+from hitl_bridge.adapters.sql.policies import SqlPolicies
+from hitl_bridge.adapters.sql.record import SqlReviewRecord
+from hitl_bridge.adapters.sql.thresholds import SqlThresholds
 from hitl_bridge.core.model import (
     Annotation,
     BatchId,
     DatasetVersion,
     Decision,
     Item,
+    ItemId,
     ItemState,
     Project,
     ProjectId,
@@ -53,11 +60,14 @@ from hitl_bridge.ports import (
     Lease,
     OpenReview,
     ReceiptFile,
+    RecordedSelection,
     Refusal,
     RemoteTask,
     RemoteTaskState,
     Settlement,
+    Spent,
     UncommittedDecision,
+    WaitingItem,
 )
 
 
@@ -99,6 +109,21 @@ class SqlStore:
     def desk(self) -> SqlDesk:
         return SqlDesk(self.engine, self._writing, self._seal)
 
+    def online(self) -> SqlOnline:
+        return SqlOnline(self.engine, self._writing)
+
+    def thresholds(self) -> SqlThresholds:
+        return SqlThresholds(self.engine, self._writing)
+
+    def lots(self) -> SqlLotsAndDrift:
+        return SqlLotsAndDrift(self.engine, self._writing)
+
+    def policies(self) -> SqlPolicies:
+        return SqlPolicies(self.engine, self._writing)
+
+    def record(self) -> SqlReviewRecord:
+        return SqlReviewRecord(self.engine)
+
     def backups(self) -> store_backup.SqliteBackups | store_backup.PostgresBackups:
         return store_backup.backups(self.engine)
 
@@ -124,9 +149,18 @@ class SqlStore:
         with reading(self.engine) as connection:
             return store_ingest.all_receipt_files(connection)
 
-    def record_batch(self, batch: Batch, receipts: ReceiptFile | None, items: Sequence[Item]) -> None:
+    def record_batch(
+        self,
+        batch: Batch,
+        receipts: ReceiptFile | None,
+        items: Sequence[Item],
+        touches: Callable[[Sequence[str]], bool] | None = None,
+    ) -> bool:
         with self._writing() as connection:
+            if touches is not None and (waiting := waiting_items(connection)) and touches(waiting):
+                return False
             store_ingest.record_batch(connection, batch, receipts, items)
+        return True
 
     # push
 
@@ -177,6 +211,32 @@ class SqlStore:
     def move_task(self, project_id: ProjectId, task: RemoteTask, at: datetime) -> None:
         with self._writing() as connection:
             store_push.move_task(connection, project_id, task, at)
+
+    # the review budget
+
+    def queued(self) -> list[Item]:
+        with reading(self.engine) as connection:
+            return store_waits.queued(connection)
+
+    def waiting(self) -> list[WaitingItem]:
+        with reading(self.engine) as connection:
+            return store_waits.waiting(connection)
+
+    def items_of(self, identities: Sequence[tuple[ItemId, int]]) -> list[Item]:
+        with reading(self.engine) as connection:
+            return store_waits.items_of(connection, identities)
+
+    def waiting_count(self) -> int:
+        with reading(self.engine) as connection:
+            return store_waits.waiting_count(connection)
+
+    def spent(self, since: datetime) -> Spent:
+        with reading(self.engine) as connection:
+            return store_waits.spent(connection, since)
+
+    def record_selection(self, selection: RecordedSelection, at: datetime) -> None:
+        with self._writing() as connection:
+            store_waits.record_selection(connection, selection, at)
 
     # pull
 

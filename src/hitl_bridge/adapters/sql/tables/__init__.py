@@ -1,0 +1,81 @@
+"""The tables of the bridge's memory. What must be unique is a constraint; what is asked often has an index.
+
+Append-only: annotations, decisions, events; triggers refuse to change or delete rows of the first and the last. Input texts
+lie in `payloads` alone, so that they can be erased.
+"""
+
+from __future__ import annotations
+
+from hitl_bridge.adapters.sql.tables.budgets import (
+    audit_rates,
+    calibrations,
+    counted_files,
+    drift_counts,
+    drift_looks,
+    drift_references,
+    lot_counts,
+    lot_draws,
+    lot_verdicts,
+    lots,
+    policies,
+    recalls,
+    thresholds,
+)
+from hitl_bridge.adapters.sql.tables.columns import metadata
+from hitl_bridge.adapters.sql.tables.keeping import access_tokens, events, leases, meta
+from hitl_bridge.adapters.sql.tables.online import online_flushes, online_items, online_keys, online_predictions
+from hitl_bridge.adapters.sql.tables.reviews import (
+    annotation_revisions,
+    attempts,
+    batches,
+    cursors,
+    dataset_versions,
+    decisions,
+    items,
+    payloads,
+    projects,
+    receipt_files,
+    review_tasks,
+    rulings,
+    unreadable_tasks,
+    waits,
+)
+
+__all__ = [
+    "access_tokens",
+    "annotation_revisions",
+    "attempts",
+    "audit_rates",
+    "batches",
+    "calibrations",
+    "counted_files",
+    "cursors",
+    "dataset_versions",
+    "decisions",
+    "drift_counts",
+    "drift_looks",
+    "drift_references",
+    "events",
+    "items",
+    "leases",
+    "lot_counts",
+    "lot_draws",
+    "lot_verdicts",
+    "lots",
+    "meta",
+    "metadata",
+    "online_flushes",
+    "online_items",
+    "online_keys",
+    "online_predictions",
+    "payloads",
+    "policies",
+    "projects",
+    "recalls",
+    "receipt_files",
+    "review_tasks",
+    "rulings",
+    "thresholds",
+    "unreadable_tasks",
+    "waits",
+]
