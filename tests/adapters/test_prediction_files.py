@@ -21,6 +21,7 @@ from hitl_bridge.adapters.prediction_rows import MAX_ROW_BYTES, RowRules, check_
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.triage.columns import PREDICTIONS
 from hitl_bridge.errors import UsageError
+from hitl_bridge.ports import PredictionChunk
 
 TASK = task_type("text-classification")
 LABELS = ("refund", "billing", "cancel")
@@ -43,8 +44,13 @@ def _read(source: Path | str, **options: Any) -> tuple[list[dict[str, Any]], lis
     """The good rows, and row and reason of the bad ones."""
     chunks = list(read_predictions(source, TASK, LABELS, KEY, ATTRIBUTES, **options))
     assert sum(chunk.read for chunk in chunks) == sum(chunk.predictions.num_rows + len(chunk.problems) for chunk in chunks)
-    rows = [row for chunk in chunks for row in chunk.predictions.to_pylist()]
+    rows = [row for chunk in chunks for row in _whole(chunk).to_pylist()]
     return rows, [(problem.row, problem.reason) for chunk in chunks for problem in chunk.problems]
+
+
+def _whole(chunk: PredictionChunk) -> pa.Table:
+    """All columns of the good rows, in the order of the file."""
+    return chunk.predictions if chunk.whole is None else chunk.whole(sorted(chunk.predictions["row"].to_pylist()))
 
 
 def _jsonl(folder: Path, *lines: bytes | Mapping[str, Any]) -> Path:

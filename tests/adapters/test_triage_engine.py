@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
+from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage, connected
 from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
-from hitl_bridge.core.draws import draw
+from hitl_bridge.core.draws import draw, uniform_and_audit
+from hitl_bridge.core.triage.calibration import Calibration
 from hitl_bridge.core.triage.columns import PREDICTIONS, RECEIPTS
-from hitl_bridge.core.triage.plan import Rule, TierBound, TriagePlan
+from hitl_bridge.core.triage.plan import CLOSED, Rule, Threshold, TierBound, TriagePlan
 from hitl_bridge.errors import UsageError
 
 KEY = b"workspace key"
@@ -137,8 +139,7 @@ def test_every_draw_is_the_one_of_the_core_to_the_last_bit(names: Sequence[tuple
     audits = _triage(PLAN, *rows, key=key)
     uniform = _triage(replace(PLAN, uniform_rate=1.0), *rows, key=key)
     for (item_id, model), audit, holdout in zip(names, audits, uniform, strict=True):
-        assert audit["uniform_draw"] == draw(key, "uniform", model, item_id)
-        assert audit["audit_draw"] == draw(key, "audit", model, item_id)
+        assert (audit["uniform_draw"], audit["audit_draw"]) == uniform_and_audit(key, model, item_id, audit["draw_form"])
         assert holdout["holdout_draw"] == draw(key, "holdout", "", item_id)
 
 
@@ -178,7 +179,7 @@ def test_a_revised_item_has_draws_of_its_own_and_keeps_its_side_of_the_split() -
     table = pa.Table.from_pylist([_row(), _row()], schema=_SCHEMA).append_column("revision", pa.array([1, 2], pa.int32()))
     first, second = DuckDbTriage().triage(table, replace(PLAN, uniform_rate=1.0), KEY).to_pylist()
     assert (first["revision"], second["revision"]) == (1, 2)
-    assert second["uniform_draw"] == draw(KEY, "uniform", "m1", "t-1\x1f2")
+    assert second["uniform_draw"] == uniform_and_audit(KEY, "m1", "t-1\x1f2")[0]
     assert first["holdout_draw"] == second["holdout_draw"]
 
 
@@ -276,3 +277,72 @@ def test_attributes_that_could_be_mistaken_for_fields_are_refused(attributes: di
 def test_whatever_passes_the_check_can_be_carried_out(expression: str) -> None:
     if DuckDbRules().problem(expression, ATTRIBUTES) is None:
         assert len(_triage(_ruled(Rule(expression, "quick", "odd")), _row())) == 1
+
+
+def test_what_people_wrote_is_evaluated_where_no_file_and_no_setting_can_be_reached(tmp_path: Any) -> None:
+    (tmp_path / "secret.txt").write_text("x")
+    with connected("64MB") as connection:
+        for reach in (
+            f"SELECT * FROM read_text('{tmp_path}/secret.txt')",  # noqa: S608
+            f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+            f"ATTACH '{tmp_path}/other.db'",
+            "SET enable_external_access = true",
+            "SET threads = 3",
+            "INSTALL httpfs",
+        ):
+            with pytest.raises(duckdb.Error):
+                connection.execute(reach)
+    assert [each.name for each in tmp_path.iterdir()] == ["secret.txt"]
+
+
+def test_a_kept_engine_gives_the_same_receipts_whatever_came_before() -> None:
+    rules = (Rule("amount > 1", "quick", "x"), Rule("label = 'refund' AND entropy > 1", "comprehensive", "y"))
+    plans = [PLAN, replace(PLAN, rules=rules), replace(PLAN, uniform_rate=0.5, policy_version="p2")]
+    rows = [_row(f"t-{number}", attributes=json.dumps({"amount": number % 3})) for number in range(60)]
+    coded = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    coded = coded.set_column(coded.column_names.index("label"), "label", coded["label"].dictionary_encode())
+    with DuckDbTriage(pools=[("large", "amount > 1")], threads=1).kept() as engine:
+        for table in (coded, coded.slice(7, 1), coded.slice(0, 0), pa.Table.from_pylist(rows, schema=_SCHEMA), coded):
+            for plan in plans:
+                alone = DuckDbTriage(pools=[("large", "amount > 1")]).triage(table, plan, KEY)
+                assert engine.triage(table, plan, KEY).to_pylist() == alone.to_pylist()
+
+
+def test_a_kept_engine_goes_on_after_a_rule_that_it_refused_and_forgets_old_policies() -> None:
+    table = pa.Table.from_pylist([_row()], schema=_SCHEMA)
+    with DuckDbTriage().kept() as engine:
+        for number in range(40):
+            with pytest.raises(UsageError):
+                engine.triage(table, _ruled(Rule(f"nothing > {number}", "quick", "odd")), KEY)
+            (receipt,) = engine.triage(table, _ruled(Rule(f"confidence > {number / 40}", "quick", "odd")), KEY).to_pylist()
+            assert receipt["rule_values"] == ("[true]" if number / 40 < 0.95 else "[false]")
+
+
+def test_as_many_rules_as_one_likes() -> None:
+    rules = [Rule(f"amount = {number}", "quick", "x") for number in range(70)]
+    rows = [_row(f"t-{number}", attributes=json.dumps({"amount": number} if number else {})) for number in (69, 3, 0, 1000)]
+    receipts = _triage(_ruled(*rules), *rows)
+    assert [receipt["rule"] for receipt in receipts] == [69, 3, 0, None]
+    values = [json.loads(receipt["rule_values"]) for receipt in receipts]
+    assert [each.count(True) for each in values] == [1, 1, 0, 0]
+    assert values[2] == [None] * 70
+    assert values[0].index(True) == 69
+
+
+def test_risks_are_calibrated_alike_from_columns_and_from_json() -> None:
+    plan = replace(PLAN, calibrations={"m1": Calibration("m1", "temperature", (2.0,))})
+    scores = {"billing": 0.2, "cancel": 0.1, "refund": 0.7}
+    texts = pa.Table.from_pylist([_row(scores=json.dumps(scores)), _row("t-2", confidence=0.6)], schema=_SCHEMA)
+    lists = pa.array([list(scores.values()), []], pa.list_(pa.float64()))
+    columns = texts.drop_columns(["scores"]).append_column("__score_list", lists)
+    columns = columns.append_column("__own_score", pa.array([0.7, None], pa.float64()))
+    one, two = (DuckDbTriage().triage(table, plan, KEY).to_pylist() for table in (texts, columns))
+    assert one == two
+    assert 0.05 < one[0]["risk"] != one[1]["risk"]
+
+
+def test_thresholds_of_a_model_version_close_the_auto_tier_for_the_others() -> None:
+    tiers = (TierBound("auto", CLOSED), *TIERS[1:])
+    plan = replace(PLAN, tiers=tiers, thresholds=(Threshold("m1", 0.1), Threshold("m1", 0.01, scenario="legal")))
+    rows = [_row(), _row("t-2", model_version="m2"), _row("t-3", scenario="legal")]
+    assert [receipt["tier"] for receipt in _triage(plan, *rows)] == ["auto", "quick", "quick"]

@@ -15,7 +15,7 @@ from hitl_bridge.adapters.prediction_files import read_predictions
 from hitl_bridge.adapters.receipts import ParquetReceipts
 from hitl_bridge.adapters.sql.store import SqlStore, open_store
 from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
-from hitl_bridge.core.draws import draw
+from hitl_bridge.core.draws import uniform_and_audit
 from hitl_bridge.core.model import BatchId, Item, ItemState, Purpose, Split
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.routing import Pool, Tier
@@ -192,7 +192,7 @@ def test_audits_and_uniform_items_are_blind_and_give_nothing_away(ports: IngestP
     assert {(item.route.tier, item.route.due_at) for item in blind} == {("quick", NOW + timedelta(hours=48))}
     assert len({item.route.reason for item in blind}) == 1
     assert all(
-        (item.triage.purpose is Purpose.UNIFORM) == (draw(KEY, "uniform", "m1", item.item_id) < 0.2)
+        (item.triage.purpose is Purpose.UNIFORM) == (uniform_and_audit(KEY, "m1", item.item_id)[0] < 0.2)
         == (item.triage.split is not Split.TRAIN)
         for item in items
     )  # fmt: skip
@@ -257,7 +257,7 @@ class _CrashingStore:
     def batch(self, batch_id: BatchId) -> Batch | None:
         return self._store.batch(batch_id)
 
-    def record_batch(self, batch: Batch, receipts: ReceiptFile | None, items: Sequence[Item]) -> None:
+    def record_batch(self, batch: Batch, receipts: ReceiptFile | None, items: Sequence[Item], **touches: object) -> bool:
         raise KeyboardInterrupt
 
 

@@ -1,5 +1,7 @@
 """Files of predictions: JSONL (plain or gzipped), CSV and Parquet, read in chunks of bounded size.
 
+Parquet is read column by column where its columns allow it (`prediction_lanes`), everything else row by row; both say the same.
+
 A bad row is a `Problem` and never stops the good ones. Only a file that can't be read at all is an error. Rows count
 from 1; in a CSV the header is not counted.
 """
@@ -16,23 +18,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hitl_bridge.adapters.prediction_lanes import ParquetLane, ahead, hashes_of, lane_for
 from hitl_bridge.adapters.prediction_rows import MAX_ROW_BYTES, ChunkBuilder, RowProblem, RowRules, check_row
+from hitl_bridge.adapters.prediction_sources import SourceFile, source_files
 from hitl_bridge.core.triage.normalise import MAX_DEPTH
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import PredictionChunk
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hitl_bridge.core.model import JSON
     from hitl_bridge.core.task_types import TaskType
 
 _CHUNK_BYTES = 64 * 1024 * 1024
-_NESTED = ("input", "prediction", "scores", "attributes")
+_NESTED = ("input", "prediction", "scores", "logits", "attributes")
+_NUMBERS = ("confidence", "energy")
 _UNREADABLE = (EOFError, gzip.BadGzipFile, zlib.error, OSError)
 # An escaped NUL or surrogate: a line without them need not be searched value by value.
 _SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -60,37 +69,59 @@ def read_predictions(
     key: bytes,
     attributes: Mapping[str, str],
     *,
+    with_scores: bool = False,
     chunk_rows: int = 50_000,
     progress: Progress | None = None,
     stdin: IO[bytes] | None = None,
 ) -> Iterator[PredictionChunk]:
-    """Chunks of checked predictions; `source` "-" is JSONL on the standard input.
+    """Chunks of checked predictions; `source` is a file, a folder, a pattern, an address like `s3://…`, or "-": JSONL on the
+    standard input. No chunk holds rows of two files.
 
     Raises:
-        UsageError: before the first chunk, if the file is missing, can't be opened or is of no known format.
+        UsageError: before the first chunk, if the (first) file is missing, can't be opened or is of no known format; later
+            for another file of a folder.
     """
-    rules = RowRules(task, tuple(labels), key, dict(attributes))
-    name, rows = ("-", _jsonl(stdin or sys.stdin.buffer)) if str(source) == "-" else (Path(source).name, _open(Path(source)))
-    return _chunks(rows, rules, name, chunk_rows, progress)
+    rules = RowRules(task, tuple(labels), key, dict(attributes), with_scores)
+    if str(source) == "-":
+        return _told(_chunks(_jsonl(stdin or sys.stdin.buffer), rules, "-", chunk_rows), progress)
+    files = source_files(str(source))
+    first = _file_chunks(files[0], rules, chunk_rows)
+    rest = (chunk for file in files[1:] for chunk in _file_chunks(file, rules, chunk_rows))
+    return _told(chain(first, rest), progress)
 
 
-def _chunks(
-    rows: Iterator[_RawRow], rules: RowRules, name: str, chunk_rows: int, progress: Progress | None
-) -> Iterator[PredictionChunk]:
-    building, size, done = ChunkBuilder(name), 0, 0
+def item_hashes(source: str | Path) -> tuple[int, Iterator[NDArray[np.uint64]]] | None:
+    """How many rows a source of Parquet files has, and the hashes of all of their items (`core.macs.item_hashes`), in pieces.
+    None for sources of other kinds, which can't be looked through without being read."""
+    files = [] if str(source) == "-" else source_files(str(source))
+    if not files or any(file.suffix != ".parquet" for file in files):
+        return None
+    try:
+        rows = sum(pq.read_metadata(file.arrow()).num_rows for file in files)
+    except (*_UNREADABLE, pa.ArrowException):
+        return None  # reading it says what is wrong
+    return rows, ahead((piece for file in files for piece in hashes_of(file.arrow)), 3)
+
+
+def _told(chunks: Iterator[PredictionChunk], progress: Progress | None) -> Iterator[PredictionChunk]:
+    done = 0
+    for chunk in chunks:
+        done += chunk.read
+        yield chunk
+        if progress:
+            progress(done)
+
+
+def _chunks(rows: Iterator[_RawRow], rules: RowRules, name: str, chunk_rows: int) -> Iterator[PredictionChunk]:
+    building, size = ChunkBuilder(name), 0
     for raw in rows:
         _add(building, raw, rules)
         size += raw.size
         if building.read >= chunk_rows or size >= _CHUNK_BYTES:
-            done += building.read
             yield building.chunk()
             building, size = ChunkBuilder(name), 0
-            if progress:
-                progress(done)
     if building.read:
         yield building.chunk()
-        if progress:
-            progress(done + building.read)
 
 
 def _add(building: ChunkBuilder, raw: _RawRow, rules: RowRules) -> None:
@@ -106,32 +137,47 @@ def _add(building: ChunkBuilder, raw: _RawRow, rules: RowRules) -> None:
 # ------------------------------------------------------------------------------------------ which format
 
 
-def _open(path: Path) -> Iterator[_RawRow]:
-    formats: dict[str, Callable[[Path], Iterator[_RawRow]]] = {
-        ".jsonl": lambda file: _jsonl(file.open("rb")),
-        ".ndjson": lambda file: _jsonl(file.open("rb")),
-        ".jsonl.gz": lambda file: _jsonl(_gzipped(file)),
-        ".csv": lambda file: _csv(file.open("rb"), file),
-        ".parquet": _parquet,
+def _file_chunks(file: SourceFile, rules: RowRules, chunk_rows: int) -> Iterator[PredictionChunk]:
+    """Opens the file at once, and reads it as it is asked for chunks."""
+    formats: dict[str, Callable[[], Iterator[_RawRow]]] = {
+        ".jsonl": lambda: _jsonl(file.open()),
+        ".ndjson": lambda: _jsonl(file.open()),
+        ".jsonl.gz": lambda: _jsonl(_gzipped(file.open())),
+        ".csv": lambda: _csv(file.open(), file.shown),
+        ".parquet": lambda: _parquet(file),
     }
-    reader = next((read for suffix, read in formats.items() if path.name.lower().endswith(suffix)), None)
-    if reader is None:
+    read = formats.get(file.suffix or "")
+    if read is None:
         raise UsageError(
-            f"{path} is of no known format.", remedy=f"Give a file that ends in {', '.join(formats)}, or - for JSONL."
+            f"{file.shown} is of no known format.", remedy=f"Give a file that ends in {', '.join(formats)}, or - for JSONL."
         )
     try:
-        return reader(path)
+        rows = read()
+        lane = lane_for(file.arrow, file.name, rules, _records) if file.suffix == ".parquet" else None
     except FileNotFoundError:
-        raise UsageError(f"There is no file {path}.", remedy="Check the path, or give - to read JSONL from a pipe.") from None
+        raise UsageError(
+            f"There is no file {file.shown}.", remedy="Check the path, or give - to read JSONL from a pipe."
+        ) from None
     except (*_UNREADABLE, pa.ArrowException) as unreadable:
         reason = getattr(unreadable, "strerror", None) or str(unreadable).splitlines()[0]
         raise UsageError(
-            f"{path} can't be read: {reason}", remedy="Check its permissions and that it was written to its end."
+            f"{file.shown} can't be read: {reason}", remedy="Check its permissions and that it was written to its end."
         ) from None
+    return _chunks(rows, rules, file.name, chunk_rows) if lane is None else _column_chunks(lane, rows, rules, chunk_rows)
 
 
-def _gzipped(path: Path) -> IO[bytes]:
-    stream = gzip.open(path)  # noqa: SIM115 (closed by the reader that it is handed to)
+def _column_chunks(lane: ParquetLane, rows: Iterator[_RawRow], rules: RowRules, chunk_rows: int) -> Iterator[PredictionChunk]:
+    """Column by column, and what comes behind a place that can't be read, row by row."""
+    done = 0
+    for chunk in lane.chunks():
+        yield chunk
+        done += chunk.read
+    if done < lane.num_rows:
+        yield from _chunks((raw for raw in rows if raw.row > done), rules, lane.name, chunk_rows)
+
+
+def _gzipped(file: IO[bytes]) -> IO[bytes]:
+    stream = gzip.open(file)  # noqa: SIM115 (closed by the reader that it is handed to)
     stream.peek(1)  # a file that is not gzip is noticed here
     return cast("IO[bytes]", stream)
 
@@ -218,7 +264,7 @@ def strict_json(text: str) -> JSON:
 # -------------------------------------------------------------------------------------------------- CSV
 
 
-def _csv(stream: IO[bytes], path: Path) -> Iterator[_RawRow]:
+def _csv(stream: IO[bytes], path: str) -> Iterator[_RawRow]:
     # Bytes that are not UTF-8 become lone surrogates, which the row then is refused for, by itself.
     text = TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(MAX_ROW_BYTES)  # of the process; the standard library has no other
@@ -272,11 +318,11 @@ def _csv_value(name: str, text: str) -> JSON:
         raise RowProblem(f"{name}: invalid UTF-8")
     if name in _NESTED:
         return _nested(name, text)
-    if name == "confidence":
+    if name in _NUMBERS:
         try:
             return float(text)
         except ValueError:
-            raise RowProblem("confidence: not a number") from None
+            raise RowProblem(f"{name}: not a number") from None
     return text
 
 
@@ -290,11 +336,11 @@ def _nested(name: str, text: str) -> JSON:
 # ---------------------------------------------------------------------------------------------- Parquet
 
 
-def _parquet(path: Path) -> Iterator[_RawRow]:
-    file = pq.ParquetFile(path)
+def _parquet(source: SourceFile) -> Iterator[_RawRow]:
+    file = pq.ParquetFile(source.arrow())
     if "item_id" not in file.schema_arrow.names:
         file.close()
-        raise UsageError(f"{path} has no column item_id.", remedy="Name the columns as the fields of a prediction.")
+        raise UsageError(f"{source.shown} has no column item_id.", remedy="Name the columns as the fields of a prediction.")
     return _parquet_rows(file)
 
 

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from hitl_bridge.core.model import JSON, Problem
 from hitl_bridge.core.triage import normalise
 from hitl_bridge.core.triage.columns import PREDICTIONS
-from hitl_bridge.core.triage.uncertainty import doubts
+from hitl_bridge.core.triage.uncertainty import doubts, energy
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import PredictionChunk
 
@@ -31,6 +31,7 @@ _SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in PREDICTIONS.items()]
 
 _Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 _Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Row(TypedDict, total=False):
@@ -44,6 +45,8 @@ class _Row(TypedDict, total=False):
     model_version: Required[_Name]
     scores: dict[str, _Share] | None
     confidence: _Share | None
+    energy: _Finite | None
+    logits: dict[str, _Finite] | None
     scenario: _Name | None
     attributes: dict[str, Any] | None
     predicted_at: str | None
@@ -58,12 +61,16 @@ class RowProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """What a workspace asks of its predictions. Raises UsageError for an attribute type that does not exist."""
+    """What a workspace asks of its predictions. Raises UsageError for an attribute type that does not exist.
+
+    `with_scores`: whether triage looks at all scores (calibrations do) and not only at what was made of them.
+    """
 
     task: TaskType
     labels: Sequence[str]
     key: bytes
     attributes: Mapping[str, str]
+    with_scores: bool = False
     kinds: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +92,7 @@ class CheckedRow(NamedTuple):
     output: str
     scores: str
     confidence: float
+    energy: float | None
     label: str | None
     model_version: str
     scenario: str | None
@@ -129,6 +137,7 @@ def _checked(row: _Row, rules: RowRules) -> CheckedRow:
     output, scores = row["prediction"], row.get("scores") or {}
     _check_values(row, scores, rules)
     confidence, scenario = _confidence(row, scores), row.get("scenario")
+    doubt = _energy(row, rules)
     attributes = _attributes(row.get("attributes") or {}, rules)
     try:
         texts = [normalise.canonical(each) for each in (row["input"], output, scores, attributes, scenario)]
@@ -143,13 +152,14 @@ def _checked(row: _Row, rules: RowRules) -> CheckedRow:
         output=texts[1],
         scores=texts[2],
         confidence=confidence,
+        energy=doubt,
         label=label if isinstance(label, str) else None,
         model_version=row["model_version"],
         scenario=scenario,
         attributes=texts[3],
         predicted_at=_instant(row.get("predicted_at")),
-        input_digest=normalise.input_digest(rules.key, texts[0]),
-        content_digest=normalise.content_digest(rules.key, texts[1], texts[2], repr(confidence), texts[4], texts[3]),
+        input_digest=normalise.input_digest(rules.key, row["input"], texts[0]),
+        content_digest=normalise.content_digest(rules.key, (texts[1], texts[4], texts[3]), confidence, scores, doubt),
         score_values=scores,
     )
 
@@ -161,6 +171,16 @@ def _check_values(row: _Row, scores: Mapping[str, float], rules: RowRules) -> No
     for label in scores:
         if label not in rules.labels:
             raise RowProblem(f"scores: unknown label {label[:80]!r}")
+
+
+def _energy(row: _Row, rules: RowRules) -> float | None:
+    """As given, or else that of the logits; None without either."""
+    logits = row.get("logits") or {}
+    for label in logits:
+        if label not in rules.labels:
+            raise RowProblem(f"logits: unknown label {label[:80]!r}")
+    given = row.get("energy")
+    return energy(logits) if given is None else given + 0.0
 
 
 def _confidence(row: _Row, scores: Mapping[str, float]) -> float:
@@ -213,10 +233,11 @@ class ChunkBuilder:
         self.read += 1
 
     def chunk(self) -> PredictionChunk:
-        return PredictionChunk(_table(self._rows, self._numbers), tuple(self._problems), self.read)
+        return PredictionChunk(table_of(self._rows, self._numbers), tuple(self._problems), self.read, self._file)
 
 
-def _table(rows: Sequence[CheckedRow], numbers: Sequence[int]) -> pa.Table:
+def table_of(rows: Sequence[CheckedRow], numbers: Sequence[int]) -> pa.Table:
+    """Rows with their numbers as a table (columns: `core.triage.columns.PREDICTIONS`)."""
     columns: dict[str, Any] = dict(zip(CheckedRow._fields, zip(*rows, strict=True), strict=True)) if rows else {}
     margins, entropies = doubts(columns.get("score_values", ()))
     columns |= {"margin": margins, "entropy": entropies, "row": numbers}

@@ -6,23 +6,33 @@ the two leaves a file that nothing counts on, and the same command run again doe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from hitl_bridge.core import draws
-from hitl_bridge.core.model import JSON, BatchId, Item, ItemId, ItemState, JSONObject, Prediction, Problem, Purpose
-from hitl_bridge.core.routing import BlindOrder, Pool, choose_route
+from hitl_bridge.core.model import JSON, BatchId, Item, Problem, Purpose
 from hitl_bridge.core.triage import normalise
-from hitl_bridge.core.triage.revisions import Arrival, KnownReceipt, Sorted, sort_out
-from hitl_bridge.core.triage.tiers import Receipt, triage_of
+from hitl_bridge.core.triage.arrivals import (
+    Found,
+    among,
+    by_item,
+    content_of,
+    find_new,
+    hashes_of,
+    in_buckets,
+    known_receipts,
+)
+from hitl_bridge.core.triage.revisions import Digests
 from hitl_bridge.ports import Batch, Clock, PredictionChunk, ReceiptFile, Receipts, StateStore, TriageEngine
+from hitl_bridge.services.queueing import CONFLICT, first_digests, queued_item
 
 if TYPE_CHECKING:
     from hitl_bridge.core.policy import ReviewPolicy
@@ -30,18 +40,23 @@ if TYPE_CHECKING:
 BATCH_ROWS = 100_000
 """A longer input is taken in as several batches, each all or nothing, so that memory does not grow with its length."""
 
+LONG_BATCH_ROWS = 524_288
+"""The same for an input that is read column by column, where a batch of this size takes a second."""
+
 LISTED_PROBLEMS = 10_000
 """Problems that a result lists; the rejects files have all of them."""
 
 Progress: TypeAlias = Callable[[int], None]
 
-_ARRIVAL = list(Arrival._fields)
-_BLIND = (Purpose.AUDIT, Purpose.UNIFORM)
-
 
 class PredictionReader(Protocol):
     def __call__(self, source: str, progress: Progress | None) -> Iterator[PredictionChunk]:
         """The predictions of a file, or of the standard input if `source` is `-`. Raises UsageError if it can't be read."""
+
+
+class ItemHashes(Protocol):
+    def __call__(self, source: str) -> tuple[int, Iterator[NDArray[np.uint64]]] | None:
+        """About how many rows a source has, and the hashes of their items; None if that can't be told without reading it."""
 
 
 class RejectsWriter(Protocol):
@@ -51,7 +66,10 @@ class RejectsWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestPorts:
-    """What ingest needs of the world, and the workspace's key. `batch_rows` is the length of a batch."""
+    """What ingest needs of the world, and the workspace's key. `batch_rows` is the length of a batch, `long_batch_rows` where
+    the input is read column by column; `item_hashes` looks through such an input beforehand. `settle` puts what was
+    answered online meanwhile where the receipts are, for a batch to be held against. `asks_other_models`: a rule names
+    `disagreement`."""
 
     read: PredictionReader
     store: StateStore
@@ -61,6 +79,10 @@ class IngestPorts:
     clock: Clock
     key: bytes
     batch_rows: int = BATCH_ROWS
+    long_batch_rows: int = LONG_BATCH_ROWS
+    item_hashes: ItemHashes = lambda source: None
+    settle: Callable[[], object] = lambda: None
+    asks_other_models: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +134,9 @@ def ingest(
         RefusedForSafety: receipts that the store counts on are missing.
     """
     result = IngestResult(tiers={tier.name: 0 for tier in policy.plan.tiers})
-    for gathered in _gathered(ports.read(source, progress), ports.batch_rows):
-        taken, problems = _Intake(ports, policy, Path(source).name, dry_run).take(gathered)
+    seen = _Seen.before(ports, source)
+    for gathered in _gathered(ports.read(source, progress), ports):
+        taken, problems = _Intake(ports, policy, Path(source).name, dry_run, seen).take(gathered)
         result = result.plus(taken)
         if problems and result.batch_id and not dry_run:
             path = ports.rejects.write_rejects(result.batch_id, problems, more=result.rejects_path is not None)
@@ -121,24 +144,53 @@ def ingest(
     return result
 
 
-def _gathered(chunks: Iterable[PredictionChunk], batch_rows: int) -> Iterator[PredictionChunk]:
-    """Chunks put together to batches: by rows read, so that the same input is always cut at the same places."""
+def _gathered(chunks: Iterable[PredictionChunk], ports: IngestPorts) -> Iterator[PredictionChunk]:
+    """Chunks put together to batches: by rows read, so that the same input is always cut at the same places. No batch holds
+    rows of two files."""
     held: list[PredictionChunk] = []
     for chunk in chunks:
+        if held and _kind(held[0]) != _kind(chunk):
+            yield _joined(held)
+            held = []
         held.append(chunk)
-        if sum(each.read for each in held) >= batch_rows:
+        if sum(each.read for each in held) >= (ports.batch_rows if chunk.whole is None else ports.long_batch_rows):
             yield _joined(held)
             held = []
     if held:
         yield _joined(held)
 
 
+def _kind(chunk: PredictionChunk) -> tuple[str, bool]:
+    return chunk.file, chunk.whole is None
+
+
 def _joined(chunks: Sequence[PredictionChunk]) -> PredictionChunk:
+    wholes = [chunk.whole for chunk in chunks if chunk.whole is not None]
+    parts = [chunk.predictions for chunk in chunks]
     return PredictionChunk(
-        predictions=pa.concat_tables([chunk.predictions for chunk in chunks]),
+        predictions=in_buckets(parts) if wholes else by_item(pa.concat_tables(parts)),
         problems=tuple(problem for chunk in chunks for problem in chunk.problems),
         read=sum(chunk.read for chunk in chunks),
+        file=chunks[0].file,
+        whole=(lambda rows: pa.concat_tables([whole(rows) for whole in wholes])) if wholes else None,
     )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a look at the items of a whole source told beforehand: `items` (hashes) come twice in it or have receipts in one of
+    `files`. None for `items` where nobody looked, or they are too many: then each batch asks for all of its rows."""
+
+    items: NDArray[np.uint64] | None = None
+    files: set[str] = field(default_factory=set)
+
+    @classmethod
+    def before(cls, ports: IngestPorts, source: str) -> _Seen:
+        found = ports.item_hashes(source)
+        if found is None or found[0] <= ports.long_batch_rows:
+            return cls()
+        files, (rows, hashes) = ports.store.receipt_files(), found
+        return cls(ports.receipts.repeated(files, hashes, rows), {file.path for file in files})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,80 +201,83 @@ class _Intake:
     policy: ReviewPolicy
     name: str
     dry_run: bool
+    seen: _Seen
 
     def take(self, gathered: PredictionChunk) -> tuple[IngestResult, tuple[Problem, ...]]:
-        """What became of the batch, and all of its problem rows."""
-        arrivals = _arrivals(gathered.predictions)
-        known = self._known(gathered.predictions)
-        found = sort_out(known, arrivals)
-        problems = gathered.problems + self._conflicts(gathered.predictions, found)
-        content = self._content(arrivals, problems)
+        """What became of the batch, and all of its problem rows. Done again if one of its items was answered online
+        meanwhile: that is known then."""
+        content = self._content(gathered.predictions, gathered.problems)
+        if self._is_recorded(gathered, content):
+            return _all_known(normalise.batch_id(self.ports.key, content), gathered), gathered.problems
+        while True:
+            if not self.dry_run:
+                self.ports.settle()
+            taken = self._taken(gathered, content)
+            if taken is not None:
+                return taken
+
+    def _taken(self, gathered: PredictionChunk, content: str) -> tuple[IngestResult, tuple[Problem, ...]] | None:
+        predictions = gathered.predictions
+        known = self._known(predictions)
+        old = partial(_first_form, gathered, key=self.ports.key)
+        found = find_new(predictions, known, old, self.seen.items)
+        problems = gathered.problems + _conflicts(gathered, found)
         batch_id = normalise.batch_id(self.ports.key, content)
-        fresh = _with_revisions(gathered.predictions, found)
+        fresh = self._with_disagreement(_with_revisions(predictions, found))
         receipts = self.ports.engine.triage(fresh, self.policy.plan, self.ports.key) if fresh.num_rows else None
         result = _counted(batch_id, gathered.read, found, problems, receipts)
         if receipts is not None and not self.dry_run:
-            self._record(result, content, receipts, self._items(batch_id, fresh, receipts, known))
+            items = self._items(batch_id, replace(gathered, predictions=fresh), receipts, known)
+            if not self._record(result, content, receipts.append_column("item_hash", fresh["item_hash"]), items):
+                return None
         return result, problems
 
-    def _known(self, predictions: pa.Table) -> list[KnownReceipt]:
+    def _is_recorded(self, gathered: PredictionChunk, content: str) -> bool:
+        """Whether these very rows were taken in before, none of them in conflict with another: then each is a duplicate, and a
+        long input that was broken off goes on quickly."""
+        batch = self.ports.store.batch(normalise.batch_id(self.ports.key, content))
+        return batch is not None and (batch.read, batch.problems) == (gathered.read, len(gathered.problems))
+
+    def _with_disagreement(self, fresh: pa.Table) -> pa.Table:
+        """Only where a rule asks for it: it needs a look at other receipts of the same items."""
+        if not self.ports.asks_other_models or not fresh.num_rows:
+            return fresh
+        return self.ports.receipts.with_disagreement(self.ports.store.receipt_files(), fresh)
+
+    def _known(self, predictions: pa.Table) -> pa.Table:
+        """Receipts of items in this batch. Of files that a look beforehand has seen, only what it told of is asked for."""
         files: list[ReceiptFile] = self.ports.store.receipt_files()
-        if not files or not predictions.num_rows:
-            return []
-        table = self.ports.receipts.known(files, predictions)
-        asked = [purpose is not None for purpose in table["purpose"].to_pylist()]
-        return list(map(KnownReceipt, _arrivals(table), table["revision"].to_pylist(), asked))
+        asked = predictions.select(["item_id", "item_hash"])
+        if self.seen.items is None:
+            return self.ports.receipts.known(files, asked)
+        told = asked.filter(pa.array(among(hashes_of(asked), self.seen.items)))
+        others = [file for file in files if file.path not in self.seen.files]
+        before = [file for file in files if file.path in self.seen.files]
+        both = [self.ports.receipts.known(before, told), self.ports.receipts.known(others, asked)]
+        return pa.concat_tables([each for each in both if each.num_rows] or both[:1])
 
-    def _conflicts(self, predictions: pa.Table, found: Sorted) -> tuple[Problem, ...]:
-        rows = predictions["row"].take(pa.array(found.conflicts, pa.int64())).to_pylist()
-        reason = "differs from what the same model version said of the same input before"
-        return tuple(Problem(row=row, reason=reason, file=self.name) for row in rows)
-
-    def _content(self, arrivals: Sequence[Arrival], problems: Sequence[Problem]) -> str:
+    def _content(self, predictions: pa.Table, problems: Sequence[Problem]) -> str:
         """What is in the batch, digested. A batch of nothing but problems is named by them."""
-        lines = ["\x1f".join(arrival) for arrival in arrivals]
-        if not lines:
-            lines = [self.name, *(f"{problem.row}\x1f{problem.reason}" for problem in problems)]
+        if predictions.num_rows:
+            return content_of(self.ports.key, predictions)
+        lines = [self.name, *(f"{problem.row}\x1f{problem.reason}" for problem in problems)]
         return draws.digest(self.ports.key, "batch content", "\n".join(lines))
 
-    def _items(self, batch_id: BatchId, fresh: pa.Table, receipts: pa.Table, known: Sequence[KnownReceipt]) -> list[Item]:
+    def _items(self, batch_id: BatchId, fresh: PredictionChunk, receipts: pa.Table, known: pa.Table) -> list[Item]:
         """An item for each revision that a person is to see and that is not an item yet: a new model version's receipt
         neither asks again what is decided nor changes what is open."""
-        asked = {(receipt.arrival.item_id, receipt.revision) for receipt in known if receipt.asked}
+        asked = {(receipt.arrival.item_id, receipt.revision) for receipt in known_receipts(known) if receipt.asked}
         received_at = self.ports.clock.now()
-        wanted = pc.indices_nonzero(receipts["purpose"].is_valid())
+        wanted = _in_order(fresh.predictions["row"], pc.indices_nonzero(receipts["purpose"].is_valid()))
         items = []
-        for row, receipt in zip(_rows(fresh.take(wanted)), _rows(receipts.take(wanted)), strict=True):
+        for row, receipt in zip(_rows(_whole(fresh, wanted)), _rows(receipts.take(wanted)), strict=True):
             identity = (str(receipt["item_id"]), cast("int", receipt["revision"]))
             if identity not in asked:
                 asked.add(identity)
-                items.append(self._item(batch_id, _prediction(row), receipt, received_at))
+                items.append(queued_item(self.policy, self.ports.key, batch_id, row, receipt, received_at))
         return items
 
-    def _item(self, batch_id: BatchId, prediction: Prediction, receipt: Receipt, received_at: datetime) -> Item:
-        policy = self.policy
-        triage = triage_of(receipt, prediction, policy.kind.text(prediction.output), policy.plan)
-        tier = policy.tier(policy.plan.first_review_tier if triage.purpose in _BLIND else triage.tier)
-        mix = draws.draw(self.ports.key, "order", prediction.model_version, prediction.item_id)
-        pool = self._pool(receipt)
-        return Item(
-            item_id=prediction.item_id,
-            revision=cast("int", receipt["revision"]),
-            state=ItemState.QUEUED,
-            round=1,
-            prediction=prediction,
-            triage=triage,
-            route=choose_route(triage, pool, tier, received_at, BlindOrder(policy.audit_sla, mix)),
-            batch_id=batch_id,
-            received_at=received_at,
-        )
-
-    def _pool(self, receipt: Receipt) -> Pool:
-        """The pool that the engine chose. Where no condition held, the last one takes it: nothing goes unseen."""
-        pools = self.policy.pools
-        return pools[str(receipt["pool"])] if receipt["pool"] in pools else list(pools.values())[-1]
-
-    def _record(self, result: IngestResult, content: str, receipts: pa.Table, items: Sequence[Item]) -> None:
+    def _record(self, result: IngestResult, content: str, receipts: pa.Table, items: Sequence[Item]) -> bool:
         batch = Batch(
             batch_id=result.batches[0],
             source=self.name,
@@ -235,26 +290,47 @@ class _Intake:
             audits=result.audits,
             received_at=self.ports.clock.now(),
         )
-        self.ports.store.record_batch(batch, self.ports.receipts.write(batch.batch_id, receipts), items)
+        file, taken = self.ports.receipts.write(batch.batch_id, receipts), receipts["item_id"]
+        self.seen.files.add(file.path)  # what comes later in this source and is in it, the look beforehand told of
+        return self.ports.store.record_batch(batch, file, items, touches=lambda ids: pc.any(_one_of(taken, ids)).as_py())
 
 
-def _arrivals(table: pa.Table) -> list[Arrival]:
-    return list(map(Arrival, *(table[name].to_pylist() for name in _ARRIVAL)))
+def _conflicts(gathered: PredictionChunk, found: Found) -> tuple[Problem, ...]:
+    rows = sorted(gathered.predictions["row"].take(pa.array(found.conflicts)).to_pylist())
+    return tuple(Problem(row=row, reason=CONFLICT, file=gathered.file) for row in rows)
 
 
-def _with_revisions(predictions: pa.Table, found: Sorted) -> pa.Table:
-    places = pa.array([place for place, _ in found.fresh], pa.int64())
-    revisions = pa.array([revision for _, revision in found.fresh], pa.int32())
-    return predictions.take(places).append_column("revision", revisions)
+def _with_revisions(predictions: pa.Table, found: Found) -> pa.Table:
+    whole = len(found.fresh) == predictions.num_rows
+    fresh = predictions if whole else predictions.take(pa.array(found.fresh))
+    return fresh.append_column("revision", pa.array(found.revisions, pa.int32()))
 
 
-def _counted(batch_id: BatchId, read: int, found: Sorted, problems: Sequence[Problem], receipts: pa.Table | None) -> IngestResult:
+def _in_order(rows: pa.ChunkedArray, places: pa.Array) -> pa.Array:
+    """Those places in the order in which their rows came."""
+    return places.take(pc.sort_indices(rows.take(places)))
+
+
+def _whole(chunk: PredictionChunk, places: pa.Array) -> pa.Table:
+    """The rows at these places with all columns. The places are in the order of the rows."""
+    if chunk.whole is None:
+        return chunk.predictions.take(places)
+    return chunk.whole(chunk.predictions["row"].take(places).to_pylist())
+
+
+def _first_form(chunk: PredictionChunk, places: Sequence[int], key: bytes) -> list[Digests]:
+    order = _in_order(chunk.predictions["row"], pa.array(places, pa.int64()))
+    digests = {place: first_digests(key, row) for place, row in zip(order.to_pylist(), _rows(_whole(chunk, order)), strict=True)}
+    return [digests[place] for place in places]
+
+
+def _counted(batch_id: BatchId, read: int, found: Found, problems: Sequence[Problem], receipts: pa.Table | None) -> IngestResult:
     return IngestResult(
         batch_id=batch_id,
         batches=(batch_id,),
         read=read,
         accepted=len(found.fresh),
-        duplicates=len(found.duplicates),
+        duplicates=found.duplicates,
         rejected=len(problems),
         problems=tuple(problems[:LISTED_PROBLEMS]),
         tiers={} if receipts is None else _counts(receipts["tier"]),
@@ -262,28 +338,20 @@ def _counted(batch_id: BatchId, read: int, found: Sorted, problems: Sequence[Pro
     )
 
 
+def _all_known(batch_id: BatchId, gathered: PredictionChunk) -> IngestResult:
+    rows, none = gathered.predictions.num_rows, np.zeros(0, np.int64)
+    found = Found(none, none.astype(np.int32), rows, none)
+    return _counted(batch_id, gathered.read, found, gathered.problems, None)
+
+
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {each["values"]: each["counts"] for each in column.value_counts().to_pylist()}
+
+
+def _one_of(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
+    return pc.is_in(column, pa.array(values, pa.string()))
 
 
 def _rows(table: pa.Table) -> Iterator[Mapping[str, JSON]]:
     for batch in table.to_batches(max_chunksize=10_000):
         yield from batch.to_pylist()
-
-
-def _prediction(row: Mapping[str, JSON]) -> Prediction:
-    return Prediction(
-        item_id=ItemId(str(row["item_id"])),
-        input=_object(row["input"]),
-        output=_object(row["output"]),
-        confidence=cast("float", row["confidence"]),
-        model_version=str(row["model_version"]),
-        scores=cast("Mapping[str, float]", _object(row["scores"])),
-        scenario=cast("str | None", row["scenario"]),
-        attributes=_object(row["attributes"]),
-        predicted_at=cast("str | None", row["predicted_at"]),
-    )
-
-
-def _object(text: JSON) -> JSONObject:
-    return cast("JSONObject", json.loads(str(text)))

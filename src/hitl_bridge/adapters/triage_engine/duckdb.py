@@ -1,33 +1,44 @@
-"""Triage as one SQL statement over an Arrow table, which DuckDB reads where it lies.
+"""Triage with DuckDB: it answers what is written in SQL (risk, rules, pools), over an Arrow table that it reads where it lies.
 
-The draws are HMAC-SHA256 written out in SQL (RFC 2104), number for number those of `core.draws.draw`.
+From the answers `core.triage.verdicts` makes the receipts. What people wrote is evaluated in a connection that reaches no file,
+no network and no setting; files are read elsewhere.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
+import numpy as np
 
+from hitl_bridge.adapters.triage_engine.calibrated import bound_sql, risk_sql
 from hitl_bridge.adapters.triage_engine.rules import FIELDS, DuckDbRules, attributes_problem, field_types, quoted
-from hitl_bridge.core.model import Purpose, Split
-from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.core.triage.verdicts import UNKNOWN, Answers, receipts
 from hitl_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BLOCK = 64
-_TEXT_DIGITS = 13  # 52 bits: every draw is exact in a double
-
 PoolCondition = tuple[str, str | None]
 """A pool's name and the SQL expression that says which items are its; None takes the rest."""
+
+TYPED = "attribute:"
+"""A column of predictions that begins so holds an attribute in its own type, which then is not read from the JSON text."""
+
+_PREPARED = 16
+"""Statements kept: another one comes with each new policy, and with columns of other types."""
+
+_UNASKED = ("input", "output", "input_digest", "content_digest", "row", "revision")
+
+SCORE_LIST, OWN_SCORE = "__score_list", "__own_score"
+"""Columns of predictions that hold the scores in the order of their labels and the predicted label's, where no JSON text does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,7 @@ class DuckDbTriage:
     pools: Sequence[PoolCondition] = ()
     memory_limit: str = "2GB"
     temp_directory: str | None = None
+    threads: int | None = None
 
     def triage(self, predictions: pa.Table, plan: TriagePlan, key: bytes) -> pa.Table:
         """One receipt for each prediction, in the order of the predictions.
@@ -46,25 +58,102 @@ class DuckDbTriage:
         Raises:
             UsageError: for a rule or a pool's condition that `DuckDbRules` refuses.
         """
-        self._check(plan)
-        statement = _statement(plan, self.pools, has_revision="revision" in predictions.column_names)
-        with connected(self.memory_limit, self.temp_directory) as connection:
-            connection.register("predictions", predictions)
-            return connection.sql(statement, params=_parameters(plan, key)).to_arrow_table()
+        with self.kept() as engine:
+            return engine.triage(predictions, plan, key)
 
-    def _check(self, plan: TriagePlan) -> None:
-        if found := attributes_problem(plan.attributes):
-            raise UsageError(f"attributes: {found}.", remedy="Mend hitl.yaml.")
-        conditions = [(f"triage.rules: {rule.when!r}", rule.when) for rule in plan.rules]
-        conditions += [(f"expertise.{name}.when: {when!r}", when) for name, when in self.pools if when is not None]
-        for where, expression in conditions:
-            found = DuckDbRules().problem(expression, plan.attributes)
-            if found:
-                raise UsageError(f"{where} {found}.", remedy="Mend the expression in hitl.yaml.")
+    def kept(self) -> KeptTriage:
+        """The same engine with a connection that stays open until it is closed: for many batches, however small."""
+        return KeptTriage(self)
+
+
+class KeptTriage:
+    """Implements `ports.TriageEngine` as `DuckDbTriage` does, at about a millisecond a batch of a few.
+
+    Threads may share it; one batch is looked at at a time. Use it as a context, or call `close`.
+    """
+
+    def __init__(self, engine: DuckDbTriage) -> None:
+        self._engine = engine
+        self._pools = tuple(_rest_last(engine.pools))
+        self._lock = Lock()
+        self._open = ExitStack()
+        connection = connected(engine.memory_limit, engine.temp_directory, engine.threads)
+        self._connection = self._open.enter_context(connection)
+        self._slots: dict[tuple[str, str], _Slot] = {}
+        self._made = 0
+
+    def triage(self, predictions: pa.Table, plan: TriagePlan, key: bytes) -> pa.Table:
+        """See `DuckDbTriage.triage`."""
+        _check(plan, self._pools)
+        if not predictions.num_rows:
+            return receipts(predictions, _no_answers(plan), plan, key)
+        asked = predictions.drop_columns([name for name in _UNASKED if name in predictions.column_names])
+        with self._lock:
+            found = self._asked(plan, asked)
+        return receipts(predictions, _answers(found, plan, self._pools), plan, key)
+
+    def _asked(self, plan: TriagePlan, predictions: pa.Table) -> dict[str, Any]:
+        """Planning a statement takes ten times as long as carrying it out on a few rows: each is prepared once."""
+        kind = (_statement(plan, self._pools, frozenset(predictions.column_names), "predictions"), str(predictions.schema))
+        slot = self._slots.get(kind)
+        if slot is None:
+            slot = self._slots[kind] = self._prepared(plan, predictions)
+        slot.table = predictions
+        found: dict[str, Any] = self._connection.execute(f"EXECUTE asked_{slot.name}").fetchnumpy()
+        slot.table = None
+        return found
+
+    def _prepared(self, plan: TriagePlan, predictions: pa.Table) -> _Slot:
+        if len(self._slots) >= _PREPARED:
+            oldest = self._slots.pop(next(iter(self._slots)))
+            self._connection.execute(f"DEALLOCATE asked_{oldest.name}")
+            self._connection.unregister(oldest.name)
+        self._made += 1
+        slot = _Slot(f"predictions_{self._made}", predictions)
+        self._connection.register(slot.name, slot)
+        statement = _statement(plan, self._pools, frozenset(predictions.column_names), slot.name)
+        self._connection.execute(f"PREPARE asked_{slot.name} AS {statement}")
+        return slot
+
+    def close(self) -> None:
+        """Closes the connection and removes what it spilled."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What a prepared statement reads: each time it is carried out, the table that lies here then."""
+
+    name: str
+    table: pa.Table | None
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        if self.table is None:
+            raise AssertionError("there is nothing to read here now")
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def _check(plan: TriagePlan, pools: Sequence[PoolCondition]) -> None:
+    if found := attributes_problem(plan.attributes):
+        raise UsageError(f"attributes: {found}.", remedy="Mend hitl.yaml.")
+    conditions = [(f"triage.rules: {rule.when!r}", rule.when) for rule in plan.rules]
+    conditions += [(f"expertise.{name}.when: {when!r}", when) for name, when in pools if when is not None]
+    for where, expression in conditions:
+        found = DuckDbRules().problem(expression, plan.attributes)
+        if found:
+            raise UsageError(f"{where} {found}.", remedy="Mend the expression in hitl.yaml.")
 
 
 @contextmanager
-def connected(memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.DuckDBPyConnection]:
+def connected(
+    memory_limit: str, temp_directory: str | None = None, threads: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that reaches no file, no network and no setting: rules are written by people.
 
     What is spilled lies in a folder of its own, which only its owner can read and which goes with the connection.
@@ -75,6 +164,7 @@ def connected(memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.
             "temp_directory": folder,
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
+            **({} if threads is None else {"threads": str(threads)}),
         }
         with duckdb.connect(":memory:", config=config) as connection:
             for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
@@ -82,167 +172,107 @@ def connected(memory_limit: str, temp_directory: str | None) -> Iterator[duckdb.
             yield connection
 
 
-# ------------------------------------------------------------------------------------------- parameters
+# ------------------------------------------------------------------------------------------------------- answers
 
 
-def _parameters(plan: TriagePlan, key: bytes) -> dict[str, object]:
-    """Values go in as parameters: a key in the text of a statement would stand in its error messages."""
-    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
-    return {
-        "inner_pad": bytes(byte ^ 0x36 for byte in block),
-        "outer_pad": bytes(byte ^ 0x5C for byte in block),
-        "policy_version": plan.policy_version,
-        "strictest": plan.strictest,
-        "auto_tier": plan.auto_tier,
-        "audit_rate": plan.audit_rate,
-        "uniform_rate": plan.uniform_rate,
-        "holdout_share": plan.holdout_share,
-        "edge_risk": plan.edge_risk,
-    }
+def _answers(found: dict[str, Any], plan: TriagePlan, pools: Sequence[PoolCondition]) -> Answers:
+    rules = [_filled(found[f"rule_{place}"]).astype(np.int8) for place in range(len(plan.rules))]
+    return Answers(
+        risk=_filled(found["risk"]).astype(np.float64),
+        has_risk=_filled(found["has_risk"]).astype(np.bool_),
+        by_risk=_filled(found["by_risk"]).astype(np.int16),
+        rules=rules,
+        pool=_filled(found["pool"]).astype(np.int16),
+        pools=[name for name, _ in pools],
+    )
 
 
-# ------------------------------------------------------------------------------------------- statement
+def _filled(values: Any) -> np.ndarray[Any, Any]:
+    """As an array. No column that the statement selects is ever NULL."""
+    if isinstance(values, np.ma.MaskedArray):
+        if values.mask.any():
+            raise AssertionError("an answer is missing")
+        return np.asarray(values.data)
+    return np.asarray(values)
 
 
-def _statement(plan: TriagePlan, pools: Sequence[PoolCondition], *, has_revision: bool) -> str:
-    """The whole of triage. Each step sees the columns of the one before it."""
-    revision = "revision::INTEGER" if has_revision else "1::INTEGER"
+def _no_answers(plan: TriagePlan) -> Answers:
+    none = np.zeros(0)
+    rules = [none.astype(np.int8)] * len(plan.rules)
+    return Answers(none, none.astype(np.bool_), none.astype(np.int16), rules, none.astype(np.int16))
+
+
+# ----------------------------------------------------------------------------------------------------- statement
+
+
+def _statement(plan: TriagePlan, pools: Sequence[PoolCondition], columns: frozenset[str], source: str) -> str:
+    """All that is asked of each prediction. Each step sees the columns of the one before it."""
+    given = "isfinite(confidence) AND confidence BETWEEN 0 AND 1"
+    scores = {"scores": SCORE_LIST, "own_score": OWN_SCORE} if SCORE_LIST in columns else {}
+    # Receipts that are computed again bring their risk, as they keep no scores to compute it from.
+    risk, rest = ("risk", "EXCLUDE (risk) ") if "risk" in columns else (risk_sql(plan, **scores), "")
     return f"""
     WITH risks AS (
-        SELECT * EXCLUDE (predicted_at), {revision} AS receipt_revision,
-            TRY_CAST(predicted_at AS TIMESTAMPTZ) AS predicted_at,
-            CASE WHEN isfinite(confidence) AND confidence BETWEEN 0 AND 1 THEN 1 - confidence ELSE 1.0 END AS risk,
-            coalesce(isfinite(confidence) AND confidence BETWEEN 0 AND 1, false) AS has_risk
-        FROM predictions),
-    fields AS (SELECT {_fields(plan)} FROM risks),
-    ruled AS (SELECT {_own_fields()}, {_rules(plan)} AS held, {_pool(pools)} AS pool FROM fields),
-    decided AS (SELECT *, {_deciding(plan)} AS deciding, {_subject()} AS subject FROM ruled),
-    tiered AS (SELECT *, {_tier(plan)} AS tier, {_draw("uniform", "model_version", "subject")} AS uniform_draw FROM decided),
-    drawn AS (SELECT *, {_audit_draw()} AS audit_draw, {_holdout_draw(plan)} AS holdout_draw FROM tiered),
-    receipts AS (SELECT *, {_purpose()} AS purpose FROM drawn)
-    SELECT {_receipt()} FROM receipts
+        SELECT * {rest}REPLACE ({_instant(columns)}),
+            CASE WHEN {given} THEN {risk} ELSE 1.0 END::DOUBLE AS risk,
+            coalesce({given}, false) AS __has_risk
+        FROM {source}),
+    fields AS (SELECT {_fields(plan, columns)}, __has_risk FROM risks)
+    SELECT risk, __has_risk AS has_risk, {_by_risk(plan)} AS by_risk, {_pool(pools)} AS pool{_rules(plan)} FROM fields
     """  # noqa: S608 (names are quoted; expressions were checked on the parse tree)
 
 
-def _fields(plan: TriagePlan) -> str:
-    """The fields that rules speak of by their own names, and the rest, which they can't name, under `__` names."""
-    kept = [quoted(name) for name in FIELDS]
+def _instant(columns: frozenset[str]) -> str:
+    return "TRY_CAST(predicted_at AS TIMESTAMPTZ) AS predicted_at" if "predicted_at" in columns else "item_id AS item_id"
+
+
+def _fields(plan: TriagePlan, columns: frozenset[str]) -> str:
+    """The fields that rules speak of, by their own names. One that these predictions lack is missing in each."""
+    own = [quoted(name) if name in columns or name == "risk" else f"NULL::{FIELDS[name]} AS {quoted(name)}" for name in FIELDS]
     typed = [
-        f"{_typed(name, kind)} AS {quoted(name)}" for name, kind in field_types(plan.attributes).items() if name not in FIELDS
+        f"{_typed(name, kind, columns)} AS {quoted(name)}"
+        for name, kind in field_types(plan.attributes).items()
+        if name not in FIELDS
     ]
-    hidden = [f"{name} AS __{name}" for name in _CARRIED]
-    return ", ".join([*kept, *typed, *hidden])
+    return ", ".join([*own, *typed])
 
 
-def _own_fields() -> str:
-    """What goes on after the rules: not the attributes, whose names are the user's."""
-    return ", ".join([*map(quoted, FIELDS), *(f"__{name}" for name in _CARRIED)])
-
-
-_CARRIED = ("output", "attributes", "input_digest", "content_digest", "receipt_revision", "has_risk")
-
-
-def _typed(name: str, sql_type: str) -> str:
+def _typed(name: str, sql_type: str, columns: frozenset[str]) -> str:
     text = f"json_extract_string(attributes, {_pointer(name)})"
-    value = f"TRY_CAST({text} AS {sql_type})"
+    value = quoted(TYPED + name) if TYPED + name in columns else f"TRY_CAST({text} AS {sql_type})"
     # NaN passes every comparison with a number in DuckDB: to a rule it is a missing value.
     return f"CASE WHEN isfinite({value}) THEN {value} END" if sql_type == "DOUBLE" else value
 
 
 def _pointer(name: str) -> str:
     """A JSON pointer (RFC 6901) as a SQL text."""
-    return _text("/" + name.replace("~", "~0").replace("/", "~1"))
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return "'" + "/" + name.replace("~", "~0").replace("/", "~1").replace("'", "''") + "'"
 
 
 def _rules(plan: TriagePlan) -> str:
-    """What each rule says, as a list; an error in evaluating one is NULL, as a missing value is."""
-    values = ", ".join(_condition(rule.when) for rule in plan.rules)
-    return f"[{values}]::BOOLEAN[]"
+    """What each rule says; an error in evaluating one is no answer, as a missing value is."""
+    said = (f"coalesce({_condition(rule.when)}::TINYINT, {UNKNOWN})" for rule in plan.rules)
+    return "".join(f", {each} AS rule_{place}" for place, each in enumerate(said))
 
 
 def _condition(expression: str) -> str:
     return f"TRY(({expression}\n))"
 
 
-def _deciding(plan: TriagePlan) -> str:
-    """The index of the first rule that is not false: it is true, or a value that it needs is missing."""
-    cases = "".join(f" WHEN coalesce(held[{place + 1}], true) THEN {place}" for place in range(len(plan.rules)))
-    return f"CASE{cases} END::INTEGER" if cases else "NULL::INTEGER"
-
-
-def _subject() -> str:
-    return "CASE WHEN __receipt_revision > 1 THEN item_id || chr(31) || __receipt_revision ELSE item_id END"
-
-
-def _group(plan: TriagePlan) -> str:
-    if plan.group_by is None:
-        return "item_id"
-    return f"coalesce(json_extract_string(__attributes, {_pointer(plan.group_by)}), item_id)"
-
-
-def _tier(plan: TriagePlan) -> str:
-    ruled = "".join(f" WHEN deciding = {place} THEN {_text(rule.tier)}" for place, rule in enumerate(plan.rules))
-    bounds = "".join(f" WHEN risk <= {tier.max_risk!r} THEN {_text(tier.name)}" for tier in plan.tiers[:-1])
-    unknown = "NOT __has_risk OR (deciding IS NOT NULL AND held[deciding + 1] IS NULL)"
-    return f"CASE WHEN {unknown} THEN $strictest{ruled}{bounds} ELSE $strictest END"
+def _by_risk(plan: TriagePlan) -> str:
+    bounds = "".join(f" WHEN risk <= {bound_sql(plan, tier)} THEN {place}" for place, tier in enumerate(plan.tiers[:-1]))
+    strictest = len(plan.tiers) - 1
+    return f"CASE{bounds} ELSE {strictest} END::TINYINT" if bounds else f"{strictest}::TINYINT"
 
 
 def _pool(pools: Sequence[PoolCondition]) -> str:
     cases = "".join(
-        f" WHEN {'true' if when is None else f'coalesce({_condition(when)}, false)'} THEN {_text(name)}"
-        for name, when in _rest_last(pools)
+        f" WHEN {'true' if when is None else f'coalesce({_condition(when)}, false)'} THEN {place}"
+        for place, (_, when) in enumerate(pools)
     )
-    return f"CASE{cases} END" if cases else "NULL::VARCHAR"
+    return f"CASE{cases} ELSE -1 END::SMALLINT" if cases else "-1::SMALLINT"
 
 
 def _rest_last(pools: Sequence[PoolCondition]) -> list[PoolCondition]:
     """A pool that takes the rest must not take it before the others were asked."""
     return sorted(pools, key=lambda pool: pool[1] is None)
-
-
-def _draw(purpose: str, model_version: str | None, subject: str) -> str:
-    parts = [f"'{purpose}'", model_version or "''", subject]
-    message = f"encode({' || chr(31) || '.join(parts)})"
-    digest = f"sha256($outer_pad::BLOB || unhex(sha256($inner_pad::BLOB || {message})))"
-    return f"('0x' || left({digest}, {_TEXT_DIGITS}))::UBIGINT / {1 << 52}::DOUBLE"
-
-
-def _audit_draw() -> str:
-    """Only for what nobody would see otherwise. A draw that could change nothing is not made: it is half of the work."""
-    draw = _draw("audit", "model_version", "subject")
-    return f"CASE WHEN tier IS NOT DISTINCT FROM $auto_tier AND uniform_draw >= $uniform_rate THEN {draw} END"
-
-
-def _holdout_draw(plan: TriagePlan) -> str:
-    """Only for the uniform stream; without the model version, so that every model is kept from the same items."""
-    return f"CASE WHEN uniform_draw < $uniform_rate THEN {_draw('holdout', None, _group(plan))} END"
-
-
-def _purpose() -> str:
-    return f"""CASE
-        WHEN uniform_draw < $uniform_rate THEN '{Purpose.UNIFORM}'
-        WHEN tier IS DISTINCT FROM $auto_tier THEN '{Purpose.REVIEW}'
-        WHEN audit_draw < $audit_rate THEN '{Purpose.AUDIT}' END"""
-
-
-def _receipt() -> str:
-    columns: Mapping[str, str] = {
-        "revision": "__receipt_revision",
-        "policy_version": "$policy_version",
-        "rule": "deciding",
-        "rule_values": "to_json(held)::VARCHAR",
-        "split": f"""CASE WHEN purpose IS DISTINCT FROM '{Purpose.UNIFORM}' THEN '{Split.TRAIN}'
-            WHEN holdout_draw < $holdout_share THEN '{Split.HOLDOUT}' ELSE '{Split.CALIBRATION}' END""",
-        "edge": "NOT __has_risk OR risk > $edge_risk OR coalesce(held[deciding + 1], false)",
-        "uniform_rate": "$uniform_rate",
-        "audit_rate": "$audit_rate",
-        "output": "__output",
-        "attributes": "__attributes",
-        "input_digest": "__input_digest",
-        "content_digest": "__content_digest",
-    }
-    return ", ".join(f"({columns.get(name, name)})::{kind} AS {name}" for name, kind in RECEIPTS.items())

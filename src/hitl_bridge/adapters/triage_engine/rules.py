@@ -23,6 +23,8 @@ FIELDS: Mapping[str, str] = {
     "risk": "DOUBLE",
     "margin": "DOUBLE",
     "entropy": "DOUBLE",
+    "energy": "DOUBLE",
+    "disagreement": "DOUBLE",
     "model_version": "VARCHAR",
     "scenario": "VARCHAR",
     "predicted_at": "TIMESTAMPTZ",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from struct import pack
 
-from hitl_bridge.core import draws
-from hitl_bridge.core.model import JSON, BatchId
+from hitl_bridge.core import draws, macs
+from hitl_bridge.core.model import JSON, BatchId, JSONObject
 
 MAX_DEPTH = 64
 """Nesting that a row may have. Python's and the databases' own limits differ; this one is below all of them."""
@@ -45,12 +46,58 @@ def canonical(value: JSON) -> str:
     return _encode(value)
 
 
-def input_digest(key: bytes, canonical_input: str) -> str:
+def input_digest(key: bytes, value: JSONObject, canonical_input: str) -> str:
+    """Of a prediction's input: of its canonical JSON, or, where it is an object of one text, of that text under a key of its
+    name. That is most inputs, and their texts need not be written as JSON to be digested."""
+    if len(value) == 1:
+        ((name, text),) = value.items()
+        if isinstance(text, str):
+            return macs.mac(macs.mac_key(key, INPUT_TEXT, name), text.encode()).hex()
+    return macs.mac(macs.mac_key(key, INPUT), canonical_input.encode()).hex()
+
+
+def content_digest(
+    key: bytes, texts: Sequence[str], confidence: float, scores: Mapping[str, float], energy: float | None = None
+) -> str:
+    """Of a prediction's content.
+
+    What is digested are the digest of `content_head`; confidence, scores in the order of their labels, and the energy, as
+    doubles of 8 bytes each, least significant first, filled up with zeros to whole blocks of 16 bytes; and the attributes. The
+    head tells how many numbers there are, so no two contents give the same bytes.
+
+    Args:
+        texts: output, scenario and attributes as canonical JSON.
+        energy: None where none came with the prediction.
+    """
+    output, scenario, attributes = texts
+    labels = sorted(scores)
+    head_text = content_head(output, scenario, labels) + ("" if energy is None else _SEPARATOR + "energy")
+    head = macs.mac(macs.mac_key(key, CONTENT_HEAD), head_text.encode())
+    values = [confidence, *(scores[label] for label in labels), *([] if energy is None else [energy])]
+    numbers = pack(f"<{len(values)}d", *values)
+    filling = bytes(-len(numbers) % macs.SIZE)
+    return macs.mac(macs.mac_key(key, CONTENT), head + numbers + filling + attributes.encode()).hex()
+
+
+def content_head(output: str, scenario: str, labels: Sequence[str]) -> str:
+    """What many predictions have in common: output, scenario and the sorted labels that have scores, as canonical JSON, which
+    holds no separator."""
+    return _SEPARATOR.join((output, scenario, canonical(labels)))
+
+
+INPUT, INPUT_TEXT, CONTENT, CONTENT_HEAD = "input", "input text", "content", "content head"
+"""What keys of digests are derived for."""
+
+_SEPARATOR = "\x1f"
+
+
+def first_input_digest(key: bytes, canonical_input: str) -> str:
+    """As receipts of the first form have it."""
     return draws.digest(key, "input", canonical_input)
 
 
-def content_digest(key: bytes, *parts: str) -> str:
-    """Of output, scores, confidence, scenario and attributes, each as canonical JSON (which holds no separator)."""
+def first_content_digest(key: bytes, *parts: str) -> str:
+    """As receipts of the first form have it: of output, scores, confidence, scenario and attributes, each as canonical JSON."""
     return draws.digest(key, "content", *parts)
 
 

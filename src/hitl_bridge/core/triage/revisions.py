@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,6 +46,43 @@ class Sorted:
     fresh: tuple[tuple[int, int], ...]
     duplicates: tuple[int, ...]
     conflicts: tuple[int, ...]
+
+
+class Digests(NamedTuple):
+    """Of a prediction's input and content."""
+
+    input_digest: str
+    content_digest: str
+
+
+_FIRST_FORM = 64
+"""Hex digits of digests in receipts of the first form; those of today have half as many."""
+
+
+def in_present_form(
+    known: Collection[KnownReceipt], arrivals: Sequence[Arrival], first_form: Callable[[Sequence[int]], Sequence[Digests]]
+) -> list[KnownReceipt]:
+    """Receipts of the first form with the digests that they would have today, where an arrival of the same item tells: so that
+    `sort_out` knows them again. Those of another input keep theirs, which equal nothing.
+
+    Args:
+        first_form: the digests of the first form of the arrivals at these places; called only if there is need.
+    """
+    old = {each.arrival.item_id for each in known if len(each.arrival.input_digest) == _FIRST_FORM}
+    if not old:
+        return list(known)
+    places = [place for place, arrival in enumerate(arrivals) if arrival.item_id in old]
+    today: dict[tuple[str, str], str] = {}
+    for place, digests in zip(places, first_form(places), strict=True):
+        arrival = arrivals[place]
+        today[arrival.item_id, digests.input_digest] = arrival.input_digest
+        today[arrival.item_id, digests.content_digest] = arrival.content_digest
+    return [receipt._replace(arrival=_with_digests(receipt.arrival, today)) for receipt in known]
+
+
+def _with_digests(arrival: Arrival, today: Mapping[tuple[str, str], str]) -> Arrival:
+    item_id, _, given, said = arrival
+    return arrival._replace(input_digest=today.get((item_id, given), given), content_digest=today.get((item_id, said), said))
 
 
 def sort_out(known: Collection[KnownReceipt], arrivals: Sequence[Arrival]) -> Sorted:

@@ -6,8 +6,9 @@ is kept beside it for those who plot it, and is not a default anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from math import exp, isfinite, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +38,39 @@ def score_matrix(scores: Sequence[Mapping[str, float]], width: int) -> NDArray[n
 
 def margin(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Best score − second best, by row; NaN with fewer than two scores."""
-    if scores.shape[1] < 2:
-        return np.full(len(scores), np.nan)
-    known = np.where(np.isnan(scores), -np.inf, scores)
-    two = np.partition(known, known.shape[1] - 2, axis=1)[:, -2:]
-    enough = np.isfinite(two[:, 0])
-    return np.where(enough, two[:, 1] - np.where(enough, two[:, 0], 0.0), np.nan)
+    best, second = np.full(len(scores), -np.inf), np.full(len(scores), -np.inf)
+    for column in _columns(scores, missing=-np.inf):
+        second = np.maximum(second, np.minimum(best, column))
+        best = np.maximum(best, column)
+    enough = np.isfinite(second)
+    return np.where(enough, best - np.where(enough, second, 0.0), np.nan)
 
 
 def entropy(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shannon entropy in nats of the scores scaled to sum to 1, by row; NaN without a positive score."""
-    known = np.nan_to_num(scores, nan=0.0)
-    total = known.sum(axis=1)
-    share = known / np.where(total > 0, total, 1.0)[:, None]
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-    return np.where(total > 0, -(share * logs).sum(axis=1), np.nan)
+    """Shannon entropy in nats of the scores scaled to sum to 1, by row; NaN without a positive score.
+
+    Sums go from the first score to the last: so a row has the same entropy, to the last bit, whatever stands beside it.
+    """
+    total, summed = np.zeros(len(scores)), np.zeros(len(scores))
+    for column in _columns(scores, missing=0.0):
+        total += column
+    scale = np.where(total > 0, total, 1.0)
+    for column in _columns(scores, missing=0.0):
+        share = column / scale
+        summed -= share * np.log(np.where(share > 0, share, 1.0))
+    return np.where(total > 0, summed, np.nan)
+
+
+def _columns(scores: NDArray[np.float64], missing: float) -> Iterator[NDArray[np.float64]]:
+    """One label after the other, which then lie side by side in memory."""
+    for column in np.asfortranarray(scores).T:
+        yield np.where(np.isnan(column), missing, column)
+
+
+def energy(logits: Mapping[str, float]) -> float | None:
+    """−logsumexp of the logits: the higher, the less like anything the model was trained on (Liu et al. 2020, arXiv
+    2010.03759, at temperature 1). None without logits, or where one of them is not finite."""
+    if not logits or not all(map(isfinite, logits.values())):
+        return None
+    highest = max(logits.values())
+    return -(highest + log(sum(exp(each - highest) for each in logits.values())))
