@@ -12,9 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hitl_bridge.core.budget.costs import Costs
 from hitl_bridge.core.routing import Pool
+from hitl_bridge.core.triage.plan import CLOSED, TierBound
+from hitl_bridge.core.triage.selection import ReviewBudget
 from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
-from hitl_bridge.settings import cache_dir, check_settings, duration_text, load_settings, parse_duration
+from hitl_bridge.settings import cache_dir, check_settings, duration_text, load_settings, parse_duration, read_approver_token
 from hitl_bridge.settings.load import policy_version
 
 PROJECT = Path(__file__).parents[1]
@@ -117,6 +120,13 @@ class TestReading:
         assert settings.pools == (Pool("general"),)
         assert settings.tiers[0].consensus == "single"
 
+    @pytest.mark.parametrize(("text", "hours"), [("500/day", 24), ("500 / week", 168), ("500/hour", 1)])
+    def test_a_review_budget_is_a_number_in_a_stretch_of_time(self, tmp_path: Path, text: str, hours: int) -> None:
+        lines = f"  error_budget: 0.02\n  max_reviews: {text}"
+        settings = load_settings(written(tmp_path, changed("  error_budget: 0.02", lines)), {"HITL_WORKSPACE_KEY": KEY})
+        assert settings.policy.review_budget == ReviewBudget(500, timedelta(hours=hours), 0.1)
+        assert load_settings(written(tmp_path), {"HITL_WORKSPACE_KEY": KEY}).policy.review_budget is None
+
     def test_several_reviewers_settle_by_majority_where_nothing_is_said(self, tmp_path: Path) -> None:
         text = changed("consensus: unanimous, ", "")
         settings = load_settings(written(tmp_path, text), {"HITL_WORKSPACE_KEY": KEY})
@@ -147,6 +157,10 @@ class TestPolicyVersion:
         assert re.fullmatch(r"p-[0-9a-f]{12}", version)
         assert policy_version(check_settings(same.encode())) == version
 
+    def test_how_many_people_can_look_at_decides_no_tier_and_is_no_other_version(self) -> None:
+        limited = changed("  error_budget: 0.02", "  error_budget: 0.02\n  max_reviews: 500/day\n  random_arm: 0.2")
+        assert policy_version(check_settings(limited.encode())) == policy_version(check_settings(GOOD.encode()))
+
     @pytest.mark.parametrize(
         ("old", "new"),
         [
@@ -159,6 +173,48 @@ class TestPolicyVersion:
     )
     def test_a_change_of_the_policy_is_another_version(self, old: str, new: str) -> None:
         assert policy_version(check_settings(changed(old, new).encode())) != policy_version(check_settings(GOOD.encode()))
+
+
+class TestErrorBudget:
+    BUDGET = changed("{max_risk: 0.02}", "{max_risk: budget}")
+
+    def test_a_threshold_from_the_budget_is_closed_until_one_is_chosen(self, tmp_path: Path) -> None:
+        costs = "confidence: 0.95\n  of: approved\n  per: scenario\n  costs: {refund: 50, billing: {cancel: 5}}"
+        text = self.BUDGET.replace("confidence: 0.95", costs)
+        settings = load_settings(written(tmp_path, text), {"HITL_WORKSPACE_KEY": KEY})
+        assert settings.plan.tiers[0] == TierBound("auto", CLOSED)
+        budget = settings.policy.budget
+        assert (budget.share, budget.of, budget.per, budget.decides) == (0.02, "approved", "scenario", True)
+        assert budget.costs == Costs({"refund": 50.0}, {("cancel", "billing"): 5.0})
+
+    def test_a_number_decides_though_there_is_a_budget(self, tmp_path: Path) -> None:
+        budget = load_settings(written(tmp_path), {"HITL_WORKSPACE_KEY": KEY}).policy.budget
+        assert (budget.share, budget.decides) == (0.02, False)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "where", "said"),
+        [
+            ("  error_budget: 0.02\n", "", "triage.error_budget", "is missing"),
+            ("uniform: 0.02", "uniform: 0", "audit.uniform", "more than 0"),
+            ("tier: comprehensive,", "tier: auto,", "triage.rules[1].tier", "can't approve without a look"),
+        ],
+    )
+    def test_what_choosing_needs_is_asked_for(self, old: str, new: str, where: str, said: str) -> None:
+        problem = only_problem(self.BUDGET.replace(old, new, 1))
+        assert problem.where == where
+        assert said in problem.what
+
+    def test_the_approvers_token_comes_from_the_environment_or_a_private_file(self, tmp_path: Path) -> None:
+        token = tmp_path / "token"
+        token.touch(mode=0o600)
+        token.write_text("hitlb_secret\n", encoding="utf-8")
+        given = read_approver_token({"HITL_APPROVER_TOKEN_FILE": str(token)})
+        assert given is not None
+        assert (given.reveal(), repr(given)) == ("hitlb_secret", "Secret(***)")
+        assert read_approver_token({}) is None
+        token.chmod(0o644)
+        with pytest.raises(UsageError, match="Others can read"):
+            read_approver_token({"HITL_APPROVER_TOKEN_FILE": str(token)})
 
 
 class TestMistakes:
@@ -209,7 +265,16 @@ class TestMistakes:
             ("checklist: [Read it]", "checklist: [None of these]", "tiers.comprehensive.checklist[1]", "bridge's own"),
             ("[refund, billing, cancel, technical]", "[refund]", "labels", "at least 2 entries"),
             ("[refund, billing, cancel, technical]", "refund", "labels", "must be a list"),
-            ("max_risk: 0.02", "max_risk: budget", "tiers.auto.max_risk", "write a number"),
+            ("max_risk: 0.02", "max_risk: bugdet", "tiers.auto.max_risk", "a number like 0.02, or `budget`"),
+            ("max_risk: 0.30", "max_risk: budget", "tiers.quick.max_risk", "for the tier `auto` alone"),
+            ("error_budget: 0.02", "error_budget: 1", "triage.error_budget", "less than 1"),
+            ("confidence: 0.95", "of: accepted", "triage.of", "'all' or 'approved'"),
+            ("confidence: 0.95", "per: pool", "triage.per", "must be 'scenario'"),
+            ("confidence: 0.95", "costs: {fraud: 50}", "triage.costs.fraud", "there is no label 'fraud'"),
+            ("confidence: 0.95", "costs: {refund: dear}", "triage.costs.refund", "how many ordinary errors"),
+            ("confidence: 0.95", "costs: {refund: 0}", "triage.costs.refund", "above 0"),
+            ("confidence: 0.95", "costs: {refund: {biling: 5}}", "triage.costs.refund.biling", "did you mean 'billing'?"),
+            ("confidence: 0.95", "costs: {refund: {refund: 5}}", "triage.costs.refund.refund", "is no error"),
             ("max_risk: 0.30, ", "", "tiers.quick.max_risk", "is missing"),
             ("max_risk: 0.30", "max_risk: 0.01", "tiers.quick.max_risk", "more than 0.02"),
             ("{max_risk: 0.02}", "{max_risk: 0.02, sla: 4h}", "tiers.auto.sla", "nobody reviews"),
@@ -250,6 +315,10 @@ class TestMistakes:
             ),
             ("branch: reviews", "remote: --upload-pack=x", "git.remote", "must be the name of a remote"),
             ("  error_budget: 0.02", "  group_by: customer", "triage.group_by", "no attribute 'customer'"),
+            ("  error_budget: 0.02", "  max_reviews: 500", "triage.max_reviews", "500/day"),
+            ("  error_budget: 0.02", "  max_reviews: 500/month", "triage.max_reviews", "500/day"),
+            ("  error_budget: 0.02", "  max_reviews: 0/day", "triage.max_reviews", "500/day"),
+            ("  error_budget: 0.02", "  random_arm: 1.5", "triage.random_arm", "at most 1"),
         ],
     )
     def test_a_mistake_is_named_with_what_would_be_right(self, old: str, new: str, where: str, said: str) -> None:

@@ -13,7 +13,19 @@ from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import UnknownName
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, POLICY, Bench, row, without_git
 
-STATUS = ["items", "tiers", "decisions", "audits", "projects", "overdue", "problems", "last_cycle", "champion", "candidate"]
+STATUS = [
+    "items",
+    "tiers",
+    "decisions",
+    "audits",
+    "projects",
+    "overdue",
+    "waiting",
+    "problems",
+    "last_cycle",
+    "champion",
+    "candidate",
+]
 LIFE = ["item_id", "receipts", "revisions", "tasks", "annotations", "decisions", "versions", "events", "models"]
 
 
@@ -25,7 +37,7 @@ def rows(value: JSON) -> list[dict[str, JSON]]:
 def test_status_has_the_documented_keys_also_where_nothing_has_happened_yet(bench: Bench) -> None:
     said = plain(bench.bridge.status())
     assert isinstance(said, dict)
-    assert list(said) == [*STATUS, "dataset_version"]
+    assert list(said) == [*STATUS, "dataset_version", "lots", "held", "audit_rate_raised"]
     assert (said["items"], said["last_cycle"], said["champion"], said["dataset_version"]) == ({}, None, None, None)
 
 

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from hitl_bridge.bootstrap.wiring import COMMIT, Wiring
-from hitl_bridge.core.model import JSON, ItemId, ProjectId
-from hitl_bridge.ports import AuditHead, AuditReport, Event, Lease
+from hitl_bridge.bootstrap.settling import Settling
+from hitl_bridge.bootstrap.wiring import COMMIT
+from hitl_bridge.core.audits.lots import LotVerdict
+from hitl_bridge.core.model import JSON, ItemId, Prediction, Problem, ProjectId
+from hitl_bridge.ports import Event, Lease
 from hitl_bridge.settings import read_token
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hitl_bridge.adapters.dvc.remote import RemoteReport
-    from hitl_bridge.services.backup import BackupResult
+    from hitl_bridge.core.planning.planned import PlanResult
+    from hitl_bridge.core.triage.replay import Replayed
     from hitl_bridge.services.commit import CommitResult
     from hitl_bridge.services.cycle import CycleResult
-    from hitl_bridge.services.failures import Failure, Retried
     from hitl_bridge.services.ingest import IngestResult
     from hitl_bridge.services.insights import Status
+    from hitl_bridge.services.online import Triaged
+    from hitl_bridge.services.online_desk import Desk
+    from hitl_bridge.services.plan import PlanWish
     from hitl_bridge.services.pull import PullResult
     from hitl_bridge.services.push import Progress, PushResult
-    from hitl_bridge.services.quarantine import Doubtful, Ruled
     from hitl_bridge.services.resolve import ResolveResult
     from hitl_bridge.services.retrain import PromoteResult, RetrainResult
     from hitl_bridge.services.webhooks import WebhooksKept
 
 
-class Bridge(Wiring):
+class Bridge(Settling):
     """The verbs of a workspace. What a verb does not need is not opened: `status` works while Label Studio is away.
 
     Verbs that change something hold a lease: a command run by hand and a daemon never interleave, on one machine or on two.
@@ -43,7 +48,45 @@ class Bridge(Wiring):
         from hitl_bridge.services.ingest import ingest
 
         with self._alone():
-            return ingest(self._ingest_ports, self.policy, source, dry_run=dry_run, progress=progress)
+            policy = self.policy if dry_run else self._kept_policy()
+            return ingest(self._ingest_ports, policy, source, dry_run=dry_run, progress=progress)
+
+    @overload
+    def triage(self, predictions: Prediction) -> Triaged | Problem: ...
+    @overload
+    def triage(self, predictions: Sequence[Prediction]) -> list[Triaged | Problem]: ...
+    def triage(self, predictions: Prediction | Sequence[Prediction]) -> Triaged | Problem | list[Triaged | Problem]:
+        """Triages a prediction, or several at once, and answers with tier and receipt; durable when this returns.
+
+        The same prediction again gives the same answer. What a person is to see is queued by the next cycle. What `ingest`
+        would list as a problem comes back as a `Problem`; its `row` counts from 1.
+        """
+        from hitl_bridge.services.online import triaged
+
+        several = [predictions] if isinstance(predictions, Prediction) else predictions
+        results = triaged(self._own_answering, several)
+        return results[0] if isinstance(predictions, Prediction) else results
+
+    @contextmanager
+    def online_desk(self, failed: Callable[[str], None]) -> Iterator[Desk]:
+        """Where many may ask at the same time, each request as `triage` does; `failed` hears the kind of an error.
+
+        It waits no longer than a few seconds for others who write to the store.
+        """
+        from hitl_bridge.adapters.sql.store import open_store
+        from hitl_bridge.services.online_desk import PATIENCE, Desk
+
+        store = open_store(self.settings.store_url, self.settings.root, patience=PATIENCE)
+        with closing(store), Desk(self._answering(store.online()).answer, failed) as desk:
+            yield desk
+
+    def flush_online(self) -> int:
+        """Makes files of receipts, and items, of the predictions that were answered since the last time; how many. Part of
+        `push`, and of `ingest`."""
+        from hitl_bridge.services.online import flush
+
+        with self._alone():
+            return flush(self._flush_ports)
 
     def push(
         self,
@@ -59,7 +102,8 @@ class Bridge(Wiring):
 
         with self._alone():
             if dry_run:
-                return foresee(self.store, self.policy, self.settings.workspace_key)
+                return foresee(self.store, self.policy, self.settings.workspace_key, self.clock.now())
+            self.flush_online()
             return push(self._push_ports, self.policy, PushWish(replace_gone, restore_label_config), progress=progress)
 
     def pull(
@@ -103,78 +147,10 @@ class Bridge(Wiring):
         if accept_restored_store:
             self.accept_restored_store()
         result = CycleResult(self.push(), self.pull(), self.resolve(), self.push(), self.commit())
+        result = replace(result, lots=self.keep_lots())
+        self.keep_thresholds()
         self.record_cycle(did_something=result.did_something)
         return result
-
-    # ----------------------------------------------------------------------------------------- what a person settles
-
-    def quarantined(self) -> list[Doubtful]:
-        """Every answer that can't be believed and on which nobody has ruled."""
-        from hitl_bridge.services.quarantine import listed
-
-        return listed(self._quarantine_ports)
-
-    def accept_quarantined(self, number: int, *, reason: str, by: str | None = None) -> Ruled:
-        """Lets that answer count, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.services.quarantine import accept
-
-        signer = by or self._committer()
-        with self._alone():
-            return accept(self._quarantine_ports, number, by=signer, reason=reason)
-
-    def drop_quarantined(self, number: int, *, reason: str, by: str | None = None) -> Ruled:
-        """Takes that answer off the list for good, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.services.quarantine import drop
-
-        signer = by or self._committer()
-        with self._alone():
-            return drop(self._quarantine_ports, number, by=signer, reason=reason)
-
-    def failures(self) -> list[Failure]:
-        """Every item that was set aside."""
-        from hitl_bridge.services.failures import listed
-
-        return listed(self.store.desk())
-
-    def retry(self, item_id: str | None, *, reason: str = "asked to try again", by: str | None = None) -> Retried:
-        """Queues that item (all that were set aside if None) in a new round."""
-        from hitl_bridge.services.failures import retry
-
-        signer = by or self._committer()
-        with self._alone():
-            return retry(self.store.desk(), self.clock, item_id, by=signer, reason=reason)
-
-    def backup(self, file: Path | None = None) -> BackupResult:
-        """Copies the store to `file` (by the time, in `.hitl/backups`, if None). Needs no lease: others go on writing."""
-        from hitl_bridge.services.backup import back_up
-
-        copies = self.store.backups()
-        name = f"bridge-{self.clock.now():%Y%m%dT%H%M%SZ}{copies.suffix()}"
-        return back_up(copies, self.clock, file or self.paths.state / "backups" / name)
-
-    def verify_backup(self, file: Path) -> BackupResult:
-        """Reads a backup through and holds it against the notes beside it."""
-        from hitl_bridge.services.backup import verify
-
-        return verify(self.store.backups(), file)
-
-    def accept_restored_store(self, *, by: str | None = None) -> bool:
-        """Believes a store that was restored from a backup; False if it is not older than what was published."""
-        from hitl_bridge.services.restored import accept_older_store
-
-        signer = by or self._committer()
-        with self._alone(believed=True):
-            return accept_older_store(self.store.desk(), self.clock, self.store.audit_head(), self.dataset.anchors, signer)
-
-    def verify_audit(self) -> AuditReport:
-        """Computes the audit log anew and holds it against itself, the records that it tells of, and the heads that dataset
-        commits carry."""
-        anchors = {tag: AuditHead(seq, digest) for tag, seq, digest in self.dataset.anchors()}
-        return self.store.verify_audit(anchors)
-
-    def verify_dataset(self, *, heal: bool = False, deep: bool = False) -> RemoteReport:
-        """Looks on the DVC remote for every file of every version; with `deep` reads each, with `heal` uploads what is amiss."""
-        return self.dataset.check_remote(heal=heal, deep=deep)
 
     # ------------------------------------------------------------------------------------------- looking, and models
 
@@ -183,13 +159,39 @@ class Bridge(Wiring):
         from hitl_bridge.services.insights import status
 
         order = [tier.name for tier in self.policy.plan.tiers]
-        return status(self.store, self.store.insights(), self.paths, self.clock, order)
+        found = status(self.store, self.store.insights(), self.paths, self.clock, order)
+        rows, rate = self.store.lots().verdicts().values(), self.store.lots().audit_rate()
+        return replace(
+            found,
+            lots=dict(Counter(str(row.verdict) for row in rows)),
+            held=[row.lot.lot_id for row in rows if row.verdict is LotVerdict.HELD],
+            audit_rate_raised=None if rate is None or rate.rate is None else rate.reason,
+        )
 
     def trace(self, item_id: str) -> Mapping[str, JSON]:
         """An item's whole life."""
         from hitl_bridge.services.insights import trace
 
-        return trace(self.store, self.store.insights(), self.receipts, self.paths, ItemId(item_id))
+        return trace(self.store, self.store.online(), self.store.insights(), self.receipts, self.paths, ItemId(item_id))
+
+    def replay(self, item_id: str) -> list[Replayed]:
+        """Every receipt of an item, computed again from the policy that it names and compared column for column."""
+        from hitl_bridge.services.replay import replay_receipts
+
+        receipts = self.trace(item_id)["receipts"]
+        found = receipts if isinstance(receipts, list) else []
+        return replay_receipts(self.store.policies(), self._engine, self.settings.workspace_key, found)
+
+    def plan(
+        self, policy: Path | None = None, wish: PlanWish | None = None, *, progress: Callable[[int, int], None] | None = None
+    ) -> PlanResult:
+        """What today's policy, and the one of another settings file beside it, will ask of people and let through."""
+        from hitl_bridge.services.plan import TODAY, PlanWish, plan
+
+        policies = {TODAY: self.policy}
+        if policy is not None:
+            policies[policy.name] = self._policy_of(policy)
+        return plan(self._plan_ports, policies, wish or PlanWish(), self.policy.budget.budget, progress)
 
     def retrain(self, *, force: bool = False, progress: Callable[[str], None] | None = None) -> RetrainResult:
         """Runs the pipeline. `progress` is told each line that it prints."""
@@ -269,10 +271,6 @@ class Bridge(Wiring):
         from hitl_bridge.adapters.dvc.reachable import ping
 
         ping(self.settings.root, self.settings.git_remote)
-
-    def signer(self, by: str | None) -> str:
-        """Who does what a person decides: as they say, else git's user.name."""
-        return by or self._committer()
 
     @property
     def process(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -12,8 +14,8 @@ from hitl_bridge.adapters.workspace_lock import workspace_lock
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import Project, TaskId
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.errors import AccessRefused
-from hitl_bridge.ports import Clock, LabelingService, Lease, PredictionChunk, WorkspacePaths
+from hitl_bridge.errors import AccessRefused, UsageError
+from hitl_bridge.ports import Clock, LabelingService, Lease, OnlineStore, PredictionChunk, TriageEngine, WorkspacePaths
 from hitl_bridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,12 +27,20 @@ if TYPE_CHECKING:
     from hitl_bridge.adapters.sql.store import SqlStore
     from hitl_bridge.services.ingest import IngestPorts
     from hitl_bridge.services.leases import LeaseTerms
+    from hitl_bridge.services.lots import LotPorts
+    from hitl_bridge.services.online import Answering, FlushPorts
+    from hitl_bridge.services.plan import PlanPorts
     from hitl_bridge.services.push import PushPorts
     from hitl_bridge.services.quarantine import QuarantinePorts
+    from hitl_bridge.services.recall import RecallHook
+    from hitl_bridge.services.thresholds import ThresholdPorts
 
 
 PROJECTS, COMMIT, DAEMON = "projects", "commit", "daemon"
 """What is done by one bridge at a time: the work on review projects, committing, looping."""
+
+_FRESH_SECONDS = 2.0
+"""So long a threshold may still be used after another process has tightened it."""
 
 _FULL_PAGE = "comprehensive"
 """The label config of tiers that have no file of their own."""
@@ -44,14 +54,42 @@ class Wiring(AbstractContextManager["Wiring"]):
         self.clock = clock
         self._given_labeling = labeling
         self._believed = False
+        self._policy: ReviewPolicy | None = None
+        self._policy_asked, self._policy_number = 0.0, (0, "")
+        self._lots_judged_at: str | None = None
+        self._chosen_at: tuple[str, int, int] | None = None
+        self._kept: set[str] = set()
+        self._also_open = ExitStack()
 
     @cached_property
     def paths(self) -> WorkspacePaths:
         return WorkspacePaths(self.settings.root)
 
-    @cached_property
+    @property
     def policy(self) -> ReviewPolicy:
-        return self.settings.policy
+        """The settings, with the calibrations and thresholds in force: asked for anew after a moment, since another process
+        may have tightened them."""
+        now = self.clock.now().timestamp()
+        if self._policy is None or not 0 <= now - self._policy_asked < _FRESH_SECONDS:
+            newest = (self.store.thresholds().newest(), self.store.lots().newest())
+            if self._policy is None or newest != self._policy_number:
+                self._policy, self._policy_number = self._policy_in_force(), newest
+            self._policy_asked = now
+        return self._policy
+
+    def _policy_in_force(self) -> ReviewPolicy:
+        from hitl_bridge.core.audits.tightened import with_audit_rate, with_ceilings
+        from hitl_bridge.core.budget.budget_policy import plan_in_force
+
+        policy = self.settings.policy
+        plan = plan_in_force(policy.plan, self.store.thresholds().in_force(), policy.budget)
+        plan = with_ceilings(plan, self.store.lots().ceilings(policy.plan.policy_version))
+        raised = self.store.lots().audit_rate()
+        return replace(policy, plan=plan if raised is None else with_audit_rate(plan, raised.rate))
+
+    def forget_policy(self) -> None:
+        """What is in force was changed here: the next question looks it up."""
+        self._policy = None
 
     @cached_property
     def store(self) -> SqlStore:
@@ -115,17 +153,118 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def _ingest_ports(self) -> IngestPorts:
-        from hitl_bridge.adapters.prediction_files import read_predictions
+        from hitl_bridge.adapters.prediction_files import item_hashes, read_predictions
+        from hitl_bridge.adapters.triage_engine import doubt
         from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
         from hitl_bridge.services.ingest import IngestPorts
+        from hitl_bridge.services.online import flush
 
         policy, key = self.policy, self.settings.workspace_key
 
         def read(source: str, progress: Callable[[int], None] | None) -> Iterator[PredictionChunk]:
-            return read_predictions(source, policy.kind, policy.labels, key, policy.plan.attributes, progress=progress)
+            scores = bool(policy.plan.calibrations)
+            terms = (policy.kind, policy.labels, key, policy.plan.attributes)
+            return read_predictions(source, *terms, with_scores=scores, progress=progress)
 
-        engine = DuckDbTriage(pools=tuple((pool.name, pool.when) for pool in policy.pools.values()))
-        return IngestPorts(read, self.store, engine, self.receipts, self.receipts, self.clock, key)
+        engine = DuckDbTriage(pools=tuple((pool.name, pool.when) for pool in policy.pools.values())).kept()
+        self._also_open.enter_context(engine)
+        settle = partial(flush, self._flush_ports)
+        conditions = [*(rule.when for rule in policy.plan.rules), *(pool.when for pool in policy.pools.values() if pool.when)]
+        others = doubt.names(conditions, doubt.DISAGREEMENT)
+        world = (read, self.store, engine, self.receipts, self.receipts, self.clock, key)
+        return IngestPorts(*world, item_hashes=item_hashes, settle=settle, asks_other_models=others)
+
+    def _kept_policy(self) -> ReviewPolicy:
+        """The policy in force, kept by its version before the first receipt names it."""
+        from hitl_bridge.services.replay import keep_policy
+
+        policy = self.policy
+        version = policy.plan.policy_version
+        if version not in self._kept:
+            keep_policy(self.store.policies(), policy, self.clock.now())
+            self._kept.add(version)
+        return policy
+
+    @staticmethod
+    def _engine(pools: Sequence[tuple[str, str | None]]) -> TriageEngine:
+        from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
+
+        return DuckDbTriage(pools=tuple(pools))
+
+    @cached_property
+    def _plan_ports(self) -> PlanPorts:
+        from hitl_bridge.adapters.recorded import ParquetRecord
+        from hitl_bridge.services.plan import PlanPorts
+
+        record, policies, receipts = self.store.record(), self.store.policies(), ParquetRecord(self.paths.receipts)
+        return PlanPorts(record, policies, receipts, self._engine, self.settings.workspace_key)
+
+    def _policy_of(self, file: Path) -> ReviewPolicy:
+        """The policy of another settings file for this workspace, with the calibrations and thresholds in force."""
+        from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
+        from hitl_bridge.core.budget.budget_policy import plan_in_force
+        from hitl_bridge.settings import load_other_settings
+
+        policy = load_other_settings(self.settings.root, file, rules=DuckDbRules()).policy
+        return replace(policy, plan=plan_in_force(policy.plan, self.store.thresholds().in_force(), policy.budget))
+
+    def _answering(self, store: OnlineStore) -> Answering:
+        """Answers predictions one by one; whoever has it shares it with no other thread."""
+        from hitl_bridge.adapters.prediction_rows import RowRules, check_predictions
+        from hitl_bridge.adapters.receipt_index import ReceiptIndex
+        from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
+        from hitl_bridge.services.online import Answering, OnlinePorts
+
+        policy, key = self.policy, self.settings.workspace_key
+        rules = RowRules(policy.kind, policy.labels, key, policy.plan.attributes)
+        known = ReceiptIndex(self.receipts, self.paths.receipts)
+        pools = tuple((pool.name, pool.when) for pool in policy.pools.values())
+        engine = self._also_open.enter_context(DuckDbTriage(pools, threads=1).kept())
+        return Answering(
+            OnlinePorts(lambda rows: check_predictions(rows, rules), store, known, engine, self.clock, key, self._kept_policy)
+        )
+
+    @cached_property
+    def _own_answering(self) -> Answering:
+        return self._answering(self.store.online())
+
+    @cached_property
+    def _flush_ports(self) -> FlushPorts:
+        from hitl_bridge.adapters.receipt_index import receipt_table
+        from hitl_bridge.services.online import FlushPorts
+
+        return FlushPorts(self.store.online(), self.receipts, receipt_table, self.clock, self.settings.workspace_key)
+
+    @property
+    def _threshold_ports(self) -> ThresholdPorts:
+        from hitl_bridge.services.thresholds import ThresholdPorts
+
+        engine = self._engine([(pool.name, pool.when) for pool in self.policy.pools.values()])
+        return ThresholdPorts(self.store.thresholds(), engine, self.clock, self.settings.workspace_key, self.settings.policy.plan)
+
+    @property
+    def _lot_ports(self) -> LotPorts:
+        from hitl_bridge.adapters.receipt_tallies import ParquetTallies
+        from hitl_bridge.services.lots import LotPorts
+
+        tallies = ParquetTallies(self.paths.receipts, self.policy.plan.auto_tier)
+        version = self.settings.policy.plan.policy_version
+        return LotPorts(self.store.lots(), tallies, self.store.thresholds(), self.clock, version)
+
+    @property
+    def _recall_hook(self) -> RecallHook | None:
+        """Raises UsageError where calls could not be signed."""
+        from hitl_bridge.adapters.recalls import RecallWebhook
+
+        url, secret = self.settings.audits.recall_webhook, self.settings.recall_secret
+        if url is None:
+            return None
+        if secret is None:
+            raise UsageError(
+                "Recalls can't be signed: audit.recall_webhook is set and HITL_RECALL_SECRET is not.",
+                remedy="Set HITL_RECALL_SECRET to a secret that the receiver knows, too.",
+            )
+        return RecallWebhook(url, secret.reveal())
 
     @cached_property
     def _push_ports(self) -> PushPorts:
@@ -200,6 +339,7 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     def close(self) -> None:
         """Closes what was opened."""
+        self._also_open.close()
         if "store" in self.__dict__:
             self.store.close()
 

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from hitl_bridge.cli import audit, daemon, dataset, demo, keep, labeling_server, loop, model, people, read, workspace
+from hitl_bridge.cli import (
+    audit,
+    daemon,
+    dataset,
+    demo,
+    keep,
+    labeling_server,
+    loop,
+    model,
+    people,
+    plan,
+    read,
+    thresholds,
+    workspace,
+)
 
 app = typer.Typer(
     name="hitl-bridge",
@@ -38,10 +52,14 @@ app.command()(loop.resolve)
 app.command()(loop.commit)
 app.command()(loop.sync)
 app.command()(daemon.daemon)
+app.command()(daemon.serve)
 app.add_typer(daemon.token, name="token")
 app.command()(read.status)
 app.command()(read.trace)
+app.command()(plan.plan)
 app.add_typer(audit.app, name="audit")
+app.command()(audit.recall)
+app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(people.quarantine, name="quarantine")
 app.add_typer(people.failures, name="failures")

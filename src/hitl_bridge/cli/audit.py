@@ -1,20 +1,77 @@
-"""The audit log: is it whole?"""
+"""What audits tell, what follows from it; and the audit log: is it whole?"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from hitl_bridge.cli.options import Json, open_workspace
+from hitl_bridge.cli.audit_picture import show_picture
+from hitl_bridge.cli.options import DryRun, Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, print_json
 
-app = typer.Typer(no_args_is_help=True, help="The log of everything that happened, each row chained to the one before it.")
+app = typer.Typer(no_args_is_help=True, help="What audits tell of the auto tier, and whether the audit log is whole.")
 
-_REFUSED = 4
+_WITH_PROBLEMS, _REFUSED = 1, 4
 
 
-@app.callback()
-def _group() -> None:
-    """Makes `verify` a command of a group, as others will follow."""
+@app.command()
+def report(context: typer.Context, as_json: Json = False) -> None:
+    """Tell the auto tier's true error overall, by scenario and by lot, the whole traffic's accuracy, and drift."""
+    with open_workspace(context) as bridge:
+        picture = bridge.audit_picture()
+    if as_json:
+        print_json(picture)
+    else:
+        show_picture(picture)
+    if picture.held:
+        raise typer.Exit(_WITH_PROBLEMS)
+
+
+@app.command("lower-rate")
+def lower_rate(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", help="What was found, for those who come after.")],
+    by: Annotated[str | None, typer.Option("--by", help="Who says so; else git's user.name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put the settings' audit rate in force again after drift has raised it; what comes now counts as usual."""
+    with open_workspace(context) as bridge:
+        row = bridge.lower_audit_rate(reason=reason, by=by)
+    if as_json:
+        print_json(row)
+    else:
+        console().print(f"The audit rate of hitl.yaml is in force again, says {row.by}.", markup=False)
+
+
+def recall(
+    context: typer.Context,
+    lot: Annotated[str, typer.Argument(metavar="LOT", help="The lot's id, as in `audit report`.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to list them: .jsonl or .csv; else .hitl/recalls/LOT.jsonl.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """List every item that a lot released without a look, and tell the recall webhook if there is one."""
+    with open_workspace(context) as bridge:
+        result = bridge.recall(lot, out=out, dry_run=dry_run)
+    if as_json:
+        print_json(result)
+    else:
+        said = {None: "there is none (audit.recall_webhook)", True: "told", False: f"not told: {result.trouble}"}
+        facts(
+            "Would recall" if dry_run else "Recalled",
+            {
+                "lot": result.lot_id,
+                "items": f"{result.items:,}",
+                "listed in": result.path or "nothing: a dry run",
+                "webhook": "not called: a dry run" if dry_run else said[result.delivered],
+            },
+        )
+    if result.trouble:
+        raise typer.Exit(_WITH_PROBLEMS)
 
 
 @app.command()

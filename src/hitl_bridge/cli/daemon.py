@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hitl_bridge.bootstrap import Bridge
     from hitl_bridge.daemon import Shared
 
+_HERE = "127.0.0.1:8731"
+
 token = typer.Typer(help="Tokens for those who may ask the daemon's routes.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Who is to use it, like prometheus.")]
@@ -36,7 +38,7 @@ def daemon(
         shared = Shared(Vitals(bridge.clock))
         heed_libraries(shared.log)
         commit_every = known.commit_every.total_seconds()
-        with _routes(bridge, shared):
+        with _routes(bridge, shared, known.listen):
             run(
                 bridge,
                 every=every or known.every.total_seconds(),
@@ -45,10 +47,27 @@ def daemon(
             )
 
 
+def serve(
+    context: typer.Context,
+    listen: Annotated[str | None, typer.Option(help="The address, host:port; else daemon.listen of hitl.yaml.")] = None,
+) -> None:
+    """Answer predictions, health and metrics over HTTP without the cycle, until stopped (SIGTERM or Ctrl-C)."""
+    from hitl_bridge.daemon import Shared, heed_libraries
+    from hitl_bridge.daemon.ending import ending_in_time
+    from hitl_bridge.services.health import Vitals
+
+    with open_workspace(context) as bridge:
+        shared = Shared(Vitals(bridge.clock))
+        heed_libraries(shared.log)
+        listen = listen or bridge.settings.daemon.listen or _HERE
+        with ending_in_time(shared.stop, shared.nudges.wake, shared.log), _routes(bridge, shared, listen):
+            shared.stop.wait()
+        shared.log.info("serve.stopped")
+
+
 @contextmanager
-def _routes(bridge: Bridge, shared: Shared) -> Iterator[None]:
+def _routes(bridge: Bridge, shared: Shared, listen: str | None) -> Iterator[None]:
     """They are there as long as the process is, also while it stands by."""
-    listen = bridge.settings.daemon.listen
     if listen is None:
         yield
         return
@@ -58,8 +77,8 @@ def _routes(bridge: Bridge, shared: Shared) -> Iterator[None]:
     def failed(kind: str) -> None:
         shared.log.error("web.failed", kind=kind)
 
-    with bridge.twin() as asked:
-        app = create_app(sources_of(asked, shared.vitals, shared.nudges, failed))
+    with bridge.twin() as asked, asked.online_desk(failed) as desk:
+        app = create_app(sources_of(asked, shared.vitals, shared.nudges, failed, desk))
         with serving(app, listen) as port:
             shared.log.info("web.listening", port=port, loopback=is_loopback(listen))
             yield

@@ -86,6 +86,7 @@ def push(
                 "rejected": result.rejected,
                 **({"set aside (the process died of them)": result.failed} if result.failed else {}),
                 "pending (outcome unclear, looked up next time)": result.pending,
+                **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
                 **({"projects replaced": result.replaced} if replace_gone else {}),
                 **({"label configs put back": result.restored} if restore_label_config else {}),
                 **{f"  {name}": count for name, count in result.projects.items()},
@@ -199,7 +200,14 @@ def sync(
                 "committed": result.commit.tag or "nothing new",
             },
         )
-    _leave(result.troubles, problems=quarantined + rejected + _failed(result))
+    for lot_id in result.lots.held:
+        sys.stderr.write(
+            f"Lot {lot_id} is held.\n→ hitl-bridge audit report tells why; hitl-bridge recall {lot_id} lists what it let out\n"
+        )
+    for why in result.lots.troubles:
+        sys.stderr.write(f"{why}\n")
+    held = len(result.lots.held) + len(result.lots.troubles)
+    _leave(result.troubles, problems=quarantined + rejected + _failed(result) + held)
 
 
 def _failed(result: CycleResult) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,11 @@ from hitl_bridge.cli.options import Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json
 from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import JSON
+
+if TYPE_CHECKING:
+    from hitl_bridge.core.triage.replay import Replayed
+
+_DIFFERENT = 1
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
@@ -27,7 +33,11 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             "tiers": listed(result.tiers),
             "decisions": listed(result.decisions),
             "audits": listed(result.audits),
+            **({"lots": listed(result.lots)} if result.lots else {}),
+            **({"held lots": ", ".join(result.held)} if result.held else {}),
+            **({"audit rate raised": result.audit_rate_raised} if result.audit_rate_raised else {}),
             "overdue": result.overdue,
+            **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
             "last cycle": result.last_cycle or "none yet",
             "dataset version": result.dataset_version or "none yet",
             "champion": result.champion or "none yet",
@@ -54,9 +64,15 @@ def _said(verdict: Mapping[str, JSON]) -> str:
 def trace(
     context: typer.Context,
     item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, as in the predictions file.")],
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Compute its receipts again from the policy of the time, and compare.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tell the whole life of an item."""
+    if replay:
+        _replay(context, item, as_json=as_json)
+        return
     with open_workspace(context) as bridge:
         life = bridge.trace(item)
     if as_json:
@@ -65,3 +81,21 @@ def trace(
     console().print(f"Item {item}", style="bold", markup=False)
     for line in tell(life):
         console().print(line, markup=False)
+
+
+def _replay(context: typer.Context, item: str, *, as_json: bool) -> None:
+    with open_workspace(context) as bridge:
+        found = bridge.replay(item)
+    if as_json:
+        print_json({"item_id": item, "replayed": [{**asdict(each), "same": each.same} for each in found]})
+    else:
+        rows = [(each.revision, each.model_version, each.policy_version, _outcome(each)) for each in found]
+        grid(f"Receipts of {item}, computed again", ("revision", "model", "policy", "outcome"), rows)
+    if not all(each.same for each in found):
+        raise typer.Exit(_DIFFERENT)
+
+
+def _outcome(replayed: Replayed) -> str:
+    if replayed.problem:
+        return f"can't be computed: {replayed.problem}"
+    return "the same" if replayed.same else f"different: {', '.join(replayed.differs)}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from hitl_bridge.core.audits.lots import AuditTerms, LotPromise, promise_of
+from hitl_bridge.core.budget.budget_policy import BudgetPolicy
 from hitl_bridge.core.model import ADJUDICATION, Item, ProjectKey
 from hitl_bridge.core.review.consensus import ConsensusRule
 from hitl_bridge.core.review.settle import SettlePolicy
 from hitl_bridge.core.routing import Pool, Tier
 from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.core.triage.selection import ReviewBudget
 
 _TITLE_LENGTH = 50
 
@@ -27,6 +30,15 @@ class ReviewPolicy:
     pools: Mapping[str, Pool]
     audit_sla: timedelta
     adjudication_sla: timedelta
+    review_budget: ReviewBudget | None = None
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    audits: AuditTerms = field(default_factory=AuditTerms)
+
+    @property
+    def lot_promise(self) -> LotPromise | None:
+        """What a lot has to keep. Where errors cost differently the error budget is no share of items, and says nothing here."""
+        share = None if self.budget.costs is not None else self.budget.share
+        return promise_of(self.audits, share, self.budget.of, self.budget.confidence)
 
     def tier(self, name: str) -> Tier:
         """The tier of that name; adjudication is one that every workspace has."""

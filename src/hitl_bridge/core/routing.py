@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -68,8 +68,23 @@ def choose_route(triage: Triage, pool: Pool, tier: Tier, received_at: datetime, 
         due_at=due_at,
         priority=priority(served_by, risk, by_rule=by_rule),
         blind=is_blind,
-        reason=f"{pool.name}, {tier.name} review, {_answers(reviewers)}, due {due_at:%Y-%m-%d %H:%M} UTC",
+        reason=_reason(pool.name, tier.name, reviewers, due_at),
     )
+
+
+def postponed(route: Route, triage: Triage, by: timedelta) -> Route:
+    """The route of an item that waited for so long before anybody was to see it: the deadline did not run."""
+    due_at = route.due_at + by
+    return replace(
+        route,
+        due_at=due_at,
+        priority=priority(due_at, triage.risk, by_rule=triage.rule is not None),
+        reason=_reason(route.pool, route.tier, route.reviewers, due_at),
+    )
+
+
+def _reason(pool: str, tier: str, reviewers: int, due_at: datetime) -> str:
+    return f"{pool}, {tier} review, {_answers(reviewers)}, due {due_at:%Y-%m-%d %H:%M} UTC"
 
 
 def priority(due_at: datetime, risk: float, *, by_rule: bool) -> float:

@@ -95,11 +95,28 @@ class Loop:
         pulled = self._turn(self._bridge.pull)
         resolved = self._turn(self._bridge.resolve)
         further = self._turn(self._push)
+        self._turn(self._keep_lots)
+        self._turn(self._keep_thresholds)
         something = pushed.created or pulled.revisions or pulled.tombstones or resolved.decisions or further.created
         self._bridge.record_cycle(did_something=bool(something))
         self._tell_troubles((*pushed.troubles, *pulled.troubles, *further.troubles))
         self._tell_cycle(pushed, pulled, resolved, further)
         self._turn(self._keep_webhooks)
+
+    def _keep_lots(self) -> None:
+        kept = self._bridge.keep_lots()
+        for change in kept.changed:
+            self._shared.log.info("daemon.lot", lot_id=change.lot_id, verdict=str(change.verdict))
+        for version in kept.alarms:
+            self._shared.log.warning("daemon.drift", model_version=version)
+        for why in kept.troubles:
+            self._shared.log.warning("daemon.recall_not_told", reason=why)
+
+    def _keep_thresholds(self) -> None:
+        kept = self._bridge.keep_thresholds()
+        for model in kept.models if kept is not None else ():
+            if model.did != "nothing":
+                self._shared.log.info("daemon.thresholds", model_version=model.model_version, did=model.did)
 
     def _push(self) -> PushResult:
         return self._bridge.push(progress=lambda done, total: self._show_life())

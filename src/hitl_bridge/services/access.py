@@ -69,9 +69,13 @@ class Doorkeeper:
                 found = each.name
         return found
 
+    def is_fresh(self) -> bool:
+        """Whether what was read a moment ago is still believed."""
+        return 0 <= self._clock.now().timestamp() - self._read_at < FRESH_SECONDS
+
     def _in_force(self) -> Sequence[AccessToken]:
-        now = self._clock.now().timestamp()
-        if not 0 <= now - self._read_at < FRESH_SECONDS:
+        if not self.is_fresh():
+            now = self._clock.now().timestamp()
             try:
                 self._known = self._tokens.all()
             except OutsideUnavailable:

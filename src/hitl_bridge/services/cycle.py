@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hitl_bridge.services.commit import CommitResult
+from hitl_bridge.services.lots import LotsResult
 from hitl_bridge.services.pull import PullResult
 from hitl_bridge.services.push import PushResult
 from hitl_bridge.services.resolve import ResolveResult
@@ -13,13 +14,15 @@ from hitl_bridge.services.troubles import Trouble
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """What each step of a cycle did. The second push carries the next rounds that resolving opened."""
+    """What each step of a cycle did. The second push carries the next rounds that resolving opened; `lots` are judged by what
+    was resolved."""
 
     push: PushResult
     pull: PullResult
     resolve: ResolveResult
     next_rounds: PushResult
     commit: CommitResult
+    lots: LotsResult = field(default_factory=LotsResult)
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
@@ -35,4 +38,6 @@ class CycleResult:
             or self.resolve.decisions
             or self.next_rounds.created
             or self.commit.version
+            or self.lots.changed
+            or self.lots.alarms
         )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hitl_bridge.core.dataset.change import TAG
 from hitl_bridge.core.model import JSON, ItemId, Op, Outcome, Split
+from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.errors import UnknownName
-from hitl_bridge.ports import Clock, Insights, Receipts, StateStore, WorkspacePaths
+from hitl_bridge.ports import Clock, Insights, OnlineStore, Receipts, StateStore, WorkspacePaths
 from hitl_bridge.services.retrain import read_json
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a workspace stands. Keys of `items` are item states, of `decisions` outcomes."""
+    """How a workspace stands. Keys of `items` are item states, of `decisions` outcomes, of `lots` verdicts; `held` are the held
+    lots, `audit_rate_raised` says why the audit rate is raised."""
 
     items: Mapping[str, int]
     tiers: Mapping[str, int]
@@ -22,11 +25,15 @@ class Status:
     audits: Mapping[str, int]
     projects: Sequence[Mapping[str, JSON]]
     overdue: int
+    waiting: int
     problems: Sequence[Mapping[str, JSON]]
     last_cycle: str | None
     champion: str | None
     candidate: Mapping[str, JSON]
     dataset_version: str | None
+    lots: Mapping[str, int] = field(default_factory=dict)
+    held: Sequence[str] = ()
+    audit_rate_raised: str | None = None
 
 
 def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock, tiers: Sequence[str] = ()) -> Status:
@@ -41,6 +48,7 @@ def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: 
         audits=insights.audit_counts(),
         projects=insights.project_counts(),
         overdue=len(insights.overdue(clock.now())),
+        waiting=store.waiting_count(),
         problems=insights.problems(),
         last_cycle=last.at.isoformat(timespec="seconds") if last else None,
         champion=_text(read_json(paths.champion).get("model_version")),
@@ -50,14 +58,16 @@ def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: 
 
 
 def trace(
-    store: StateStore, insights: Insights, receipts: Receipts, paths: WorkspacePaths, item_id: ItemId
+    store: StateStore, online: OnlineStore, insights: Insights, receipts: Receipts, paths: WorkspacePaths, item_id: ItemId
 ) -> Mapping[str, JSON]:
     """An item's whole life: receipts, route, tasks, every annotation revision, decisions, versions, models trained on it.
 
     Raises UnknownName for an item that has neither a receipt nor a row.
     """
     life = dict(insights.life_of(item_id))
+    waiting = [json.loads(receipt) for receipt in online.waiting_for(item_id)]  # first: they may be in a file a moment later
     found = receipts.of_item(store.receipt_files(), item_id)
+    found += [{name: receipt[name] for name in RECEIPTS} for receipt in waiting if receipt not in found]
     if not life and not found:
         raise UnknownName("item", item_id, remedy="Item ids are those of the predictions file; `status` shows what is here.")
     return {

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
-from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, ItemState, Project, ProjectKey, PushKey, ReviewTask, TaskState
+from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, Project, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.core.page import TaskContent, page
 from hitl_bridge.core.policy import ReviewPolicy, criteria, instructions, project_title
 from hitl_bridge.core.review.consensus import deciding_answers
@@ -21,6 +22,7 @@ from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable, 
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
 from hitl_bridge.services.doubles import settle_doubles
 from hitl_bridge.services.restored import look_up_promised
+from hitl_bridge.services.selection import pick
 from hitl_bridge.services.sending import Sending, Sent
 from hitl_bridge.services.troubles import Trouble, raise_if_all, trouble
 
@@ -50,7 +52,7 @@ class PushResult:
     have an unclear outcome and are looked up by the next push. `replaced` projects were gone, and what was open in them is
     asked again elsewhere; of `restored` ones the label config was put back. `failed` tasks ended the process each time that
     they were to be sent, and their items are set aside. `troubles` are projects that were left alone, with all that was to
-    go there."""
+    go there. `waiting` items have no room in the review budget yet."""
 
     created: int = 0
     already_there: int = 0
@@ -61,6 +63,7 @@ class PushResult:
     restored: int = 0
     troubles: tuple[Trouble, ...] = ()
     failed: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,15 @@ def push(
     replaced = _replace_gone(ports, policy) if wish.replace_gone else 0
     restored = _restore_label_configs(ports, policy) if wish.restore_label_config else 0
     live = ports.store.task_counts()
-    queued = ports.store.items_in(ItemState.QUEUED)
+    queued = ports.store.queued()
     found, troubled = _look_up_unclear(ports) if queued else (0, {})
     if found:
-        queued = ports.store.items_in(ItemState.QUEUED)
-    due = _due(ports, queued, live)
-    result = PushResult(already_there=sum(live.values()) + found, replaced=replaced, restored=restored)
+        queued = ports.store.queued()
+    picked = pick(ports.store, policy, ports.key, queued, ports.clock.now())
+    if picked.recorded:
+        ports.store.record_selection(picked.recorded, ports.clock.now())
+    due = _due(ports, picked.items, live)
+    result = PushResult(already_there=sum(live.values()) + found, replaced=replaced, restored=restored, waiting=picked.waiting)
     told = _Told(progress, sum(map(len, due.values())))
     for place, tasks in due.items():
         if place in troubled:
@@ -154,14 +160,15 @@ def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:
     )
 
 
-def foresee(store: StateStore, policy: ReviewPolicy, key: bytes) -> PushResult:
+def foresee(store: StateStore, policy: ReviewPolicy, key: bytes, now: datetime) -> PushResult:
     """What `push` would create, told without calling anybody; so it needs no labeling service at all."""
     live = store.task_counts()
-    planned = plan_tasks(key, store.items_in(ItemState.QUEUED), live, [project.key for project in store.projects()])
+    picked = pick(store, policy, key, store.queued(), now)
+    planned = plan_tasks(key, picked.items, live, [project.key for project in store.projects()])
     titles: dict[str, int] = defaultdict(int)
     for _, task in planned:
         titles[_title(policy, task.project_key)] += 1
-    return PushResult(created=len(planned), already_there=sum(live.values()), projects=dict(titles))
+    return PushResult(created=len(planned), already_there=sum(live.values()), projects=dict(titles), waiting=picked.waiting)
 
 
 def _title(policy: ReviewPolicy, key: ProjectKey) -> str:

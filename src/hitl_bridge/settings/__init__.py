@@ -11,7 +11,14 @@ from __future__ import annotations
 
 from hitl_bridge.settings.durations import duration_text, parse_duration
 from hitl_bridge.settings.environment import KEY_BYTES, cache_dir, key_file, key_source, token_file
-from hitl_bridge.settings.load import check_settings, load_settings, notify_socket, read_token
+from hitl_bridge.settings.load import (
+    check_settings,
+    load_other_settings,
+    load_settings,
+    notify_socket,
+    read_approver_token,
+    read_token,
+)
 from hitl_bridge.settings.schema import HitlYaml
 from hitl_bridge.settings.tree import PIPELINE_APART, DaemonSettings, Secret, Settings
 
@@ -27,9 +34,11 @@ __all__ = [
     "duration_text",
     "key_file",
     "key_source",
+    "load_other_settings",
     "load_settings",
     "notify_socket",
     "parse_duration",
+    "read_approver_token",
     "read_token",
     "token_file",
 ]

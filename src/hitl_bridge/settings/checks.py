@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
+from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.core.task_types.controls import choice_problem, variable_problem
 from hitl_bridge.errors import SettingsProblem
 from hitl_bridge.ports import RuleChecker
@@ -17,6 +18,9 @@ from hitl_bridge.settings.schema import unknown_word
 
 AUTO = "auto"
 """The tier of this name needs no person."""
+
+BY_BUDGET = "budget"
+"""In place of a `max_risk`: chosen from the error budget."""
 
 _FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after")
 
@@ -110,6 +114,36 @@ def tiers_rise(values: dict[str, object]) -> Iterator[Complaint]:
         before = bound
     if tiers and tiers[-1][1].get("max_risk") is not None:
         yield ("tiers", tiers[-1][0], "max_risk"), "must not stand here: the last tier takes every risk that is left"
+
+
+def only_auto_has_a_budget(values: dict[str, object]) -> Iterator[Complaint]:
+    """What `max_risk: budget` needs: a budget, items to choose by, and no rule that would go round it."""
+    tiers, triage = _mapping(values, "tiers"), _mapping(values, "triage")
+    for name in tiers:
+        if name != AUTO and _mapping(tiers, name).get("max_risk") == BY_BUDGET:
+            yield ("tiers", name, "max_risk"), "must be a number here: `budget` is for the tier `auto` alone"
+    if _mapping(tiers, AUTO).get("max_risk") != BY_BUDGET:
+        return
+    if triage.get("error_budget") is None:
+        yield ("triage", "error_budget"), "is missing: `tiers.auto.max_risk: budget` chooses its threshold from it"
+    if _mapping(values, "audit").get("uniform") == 0:
+        yield ("audit", "uniform"), "must be more than 0: thresholds are chosen by what people said of these items"
+    for place, rule in enumerate(_list(triage, "rules")):
+        if isinstance(rule, dict) and rule.get("tier") == AUTO:
+            what = "a rule can't approve without a look where the error budget decides: name another tier, or set auto by hand"
+            yield ("triage", "rules", place, "tier"), what
+
+
+def costs_name_labels(values: dict[str, object]) -> Iterator[Complaint]:
+    known = tuple(label for label in _list(values, "labels") if isinstance(label, str))
+    for true, said in _mapping(_mapping(values, "triage"), "costs").items():
+        if true not in (*known, NONE_OF_THESE):
+            yield ("triage", "costs", true), unknown_word("label", true, known)
+        for predicted in said if isinstance(said, dict) else ():
+            if predicted not in known:
+                yield ("triage", "costs", true, predicted), unknown_word("label", predicted, known)
+            elif predicted == true:
+                yield ("triage", "costs", true, predicted), "is no error: the predicted label is the true one"
 
 
 def auto_comes_first(values: dict[str, object]) -> Iterator[Complaint]:
@@ -218,6 +252,8 @@ _CHECKS: tuple[Check, ...] = (
     rules_name_a_tier,
     group_by_is_an_attribute,
     tiers_rise,
+    only_auto_has_a_budget,
+    costs_name_labels,
     auto_comes_first,
     consensus_fits_reviewers,
     pools_are_distinct,

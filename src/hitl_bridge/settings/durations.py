@@ -1,8 +1,9 @@
-"""Durations as people write them: `30s`, `30m`, `4h`, `2d`, `1h30m`."""
+"""Durations as people write them: `30s`, `30m`, `4h`, `2d`, `1h30m`; and so many in a time: `500/day`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -32,3 +33,28 @@ def duration_text(span: timedelta) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """So many in any stretch of time as long as `window`."""
+
+    count: int
+    window: timedelta
+
+
+_WINDOWS = {"hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(weeks=1)}
+_QUOTA = re.compile(r"(\d{1,7})\s*/\s*(hour|day|week)", re.ASCII)
+
+
+def parse_quota(text: str) -> Quota:
+    """`500/day`, `60/hour` or `2000/week`. Raises ValueError if it is nothing of the kind, or none at all."""
+    matched = _QUOTA.fullmatch(text.strip())
+    if matched is None or not int(matched[1]):
+        raise ValueError(f"{text!r} says no number of reviews; write it like 500/day, 60/hour or 2000/week")
+    return Quota(int(matched[1]), _WINDOWS[matched[2]])
+
+
+def quota_text(quota: Quota) -> str:
+    """The text that `parse_quota` reads back."""
+    return f"{quota.count}/{next(name for name, window in _WINDOWS.items() if window == quota.window)}"

@@ -6,6 +6,9 @@ HITL_LABEL_STUDIO_URL     in place of `label_studio.url`
 HITL_STORE_URL            in place of `store`; may hold a password, which `hitl.yaml` may not
 HITL_WORKSPACE_KEY        64 hex digits; otherwise `.hitl/workspace.key`
 HITL_CACHE_DIR            where a local Label Studio is installed; otherwise `hitl-bridge` in the user's cache
+HITL_APPROVER_TOKEN       the access token of who signs off thresholds that let more through; otherwise the next one's file
+HITL_APPROVER_TOKEN_FILE  a file of mode 0600 that holds it
+HITL_RECALL_SECRET        with which calls to `audit.recall_webhook` are signed
 NOTIFY_SOCKET             set by systemd: where the daemon says that it is ready and alive
 """
 
@@ -26,6 +29,9 @@ STORE_URL = "HITL_STORE_URL"
 WORKSPACE_KEY = "HITL_WORKSPACE_KEY"
 CACHE_DIR = "HITL_CACHE_DIR"
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
+RECALL_SECRET = "HITL_RECALL_SECRET"  # noqa: S105
+APPROVER_TOKEN = "HITL_APPROVER_TOKEN"  # noqa: S105
+APPROVER_TOKEN_FILE = "HITL_APPROVER_TOKEN_FILE"  # noqa: S105
 
 KEY_BYTES = 32
 _OTHERS_MAY_READ = stat.S_IRWXG | stat.S_IRWXO
@@ -55,6 +61,21 @@ def token(root: Path, environ: Mapping[str, str]) -> Secret | None:
     named = environ.get(TOKEN_FILE, "").strip()
     # A credential of systemd belongs to root, and the service may read it by an access list, which shows as group rights.
     kept = private_text(Path(named), others=stat.S_IRWXO) if named else private_text(token_file(root))
+    return Secret(kept) if kept else None
+
+
+def recall_secret(environ: Mapping[str, str]) -> Secret | None:
+    """What calls to the recall webhook are signed with."""
+    text = environ.get(RECALL_SECRET, "").strip()
+    return Secret(text) if text else None
+
+
+def approver_token(environ: Mapping[str, str]) -> Secret | None:
+    """The access token of the person who signs off. Raises UsageError if others can read its file."""
+    if environ.get(APPROVER_TOKEN, "").strip():
+        return Secret(environ[APPROVER_TOKEN].strip())
+    named = environ.get(APPROVER_TOKEN_FILE, "").strip()
+    kept = private_text(Path(named)) if named else ""
     return Secret(kept) if kept else None
 
 

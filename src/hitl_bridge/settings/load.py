@@ -10,12 +10,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hitl_bridge.core.audits.lots import AuditTerms
+from hitl_bridge.core.budget.budget_policy import BudgetPolicy
+from hitl_bridge.core.budget.costs import costs_of
 from hitl_bridge.core.routing import Pool, Tier
-from hitl_bridge.core.triage.plan import Rule, TierBound, TriagePlan
+from hitl_bridge.core.triage.plan import CLOSED, Rule, TierBound, TriagePlan
+from hitl_bridge.core.triage.selection import ReviewBudget
 from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
 from hitl_bridge.ports import RuleChecker, WorkspacePaths
 from hitl_bridge.settings import environment
-from hitl_bridge.settings.checks import AUTO, cross_problems, expression_problems
+from hitl_bridge.settings.checks import AUTO, BY_BUDGET, cross_problems, expression_problems
 from hitl_bridge.settings.complaints import shape_problems
 from hitl_bridge.settings.document import Document, read_document
 from hitl_bridge.settings.schema import DaemonSection, HitlYaml, PoolSection, TierSection, web_address
@@ -23,6 +27,11 @@ from hitl_bridge.settings.tree import PIPELINE_APART, DaemonSettings, Secret, Se
 
 _NOT_POLICY = {"label_studio", "store", "git", "daemon"}
 _PEOPLE = ("reviewers", "adjudicators")
+_NO_TIER = ("max_reviews", "random_arm")
+"""Settings under `triage` that decide when an item is seen, and no tier."""
+
+_NO_AUDIT = ("lot", "lot_budget", "recall_webhook")
+"""Settings under `audit` that judge what was approved, and decide nothing of it."""
 
 
 def load_settings(root: Path, environ: Mapping[str, str] | None = None, *, rules: RuleChecker | None = None) -> Settings:
@@ -35,6 +44,16 @@ def load_settings(root: Path, environ: Mapping[str, str] | None = None, *, rules
     known = os.environ if environ is None else environ
     path = WorkspacePaths(root).settings
     return _settings(root, check_settings(_content(path), path.name, rules), known)
+
+
+def load_other_settings(
+    root: Path, file: Path, environ: Mapping[str, str] | None = None, *, rules: RuleChecker | None = None
+) -> Settings:
+    """The settings that the workspace at `root` would have if `file` were its `hitl.yaml`. Raises as `load_settings` does."""
+    if not file.is_file():
+        raise UsageError(f"There is no file {file}.", remedy="Name a copy of hitl.yaml with other tiers or rates.")
+    checked = check_settings(_content(file), file.name, rules)
+    return _settings(root.absolute(), checked, os.environ if environ is None else environ)
 
 
 def check_settings(content: bytes, name: str = "hitl.yaml", rules: RuleChecker | None = None) -> HitlYaml:
@@ -86,6 +105,10 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         pipeline_file=_pipeline_file(root),
         error_budget=file.triage.error_budget,
         budget_confidence=file.triage.confidence,
+        review_budget=_review_budget(file),
+        budget=_budget(file),
+        audits=AuditTerms(file.audit.lot, file.audit.lot_budget, file.audit.recall_webhook),
+        recall_secret=environment.recall_secret(environ),
         daemon=_daemon(file.daemon),
     )
 
@@ -94,9 +117,31 @@ def _daemon(section: DaemonSection) -> DaemonSettings:
     return DaemonSettings(section.every, section.commit_every, section.sweep_every, section.listen, section.webhook_url)
 
 
+def _budget(file: HitlYaml) -> BudgetPolicy:
+    triage, auto = file.triage, file.tiers.get(AUTO)
+    return BudgetPolicy(
+        share=triage.error_budget,
+        confidence=triage.confidence,
+        of=triage.of,
+        per=triage.per,
+        costs=costs_of(triage.costs) if triage.costs else None,
+        decides=auto is not None and auto.max_risk == BY_BUDGET,
+    )
+
+
+def _review_budget(file: HitlYaml) -> ReviewBudget | None:
+    quota = file.triage.max_reviews
+    return None if quota is None else ReviewBudget(quota.count, quota.window, file.triage.random_arm)
+
+
 def read_token(root: Path, environ: Mapping[str, str] | None = None) -> Secret | None:
     """Label Studio's token as it is now, for who has waited since an older one was refused. Raises UsageError."""
     return environment.token(root, os.environ if environ is None else environ)
+
+
+def read_approver_token(environ: Mapping[str, str] | None = None) -> Secret | None:
+    """The access token of the person who signs off; None if none was given. Raises UsageError if others can read it."""
+    return environment.approver_token(os.environ if environ is None else environ)
 
 
 def notify_socket(environ: Mapping[str, str] | None = None) -> str | None:
@@ -143,6 +188,8 @@ def policy_version(file: HitlYaml) -> str:
     order; comments, and defaults written out, make no difference.
     """
     policy = file.model_dump(mode="json", exclude=_NOT_POLICY)
+    policy["triage"] = {name: value for name, value in policy["triage"].items() if name not in _NO_TIER}
+    policy["audit"] = {name: value for name, value in policy["audit"].items() if name not in _NO_AUDIT}
     policy["tiers"] = list(policy["tiers"].items())
     policy["expertise"] = [{name: value for name, value in pool.items() if name not in _PEOPLE} for pool in policy["expertise"]]
     canonical = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -150,7 +197,9 @@ def policy_version(file: HitlYaml) -> str:
 
 
 def _bound(tier: TierSection) -> float:
-    return 1.0 if tier.max_risk is None else tier.max_risk
+    if tier.max_risk is None:
+        return 1.0
+    return CLOSED if tier.max_risk == BY_BUDGET else float(tier.max_risk)
 
 
 def _tier(name: str, tier: TierSection) -> Tier:

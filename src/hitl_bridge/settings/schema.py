@@ -16,14 +16,14 @@ from hitl_bridge.core.routing import ConsensusName
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from hitl_bridge.core.triage.columns import PREDICTIONS
-from hitl_bridge.settings.durations import duration_text, parse_duration
+from hitl_bridge.settings.durations import Quota, duration_text, parse_duration, parse_quota, quota_text
 
 LONGEST_LABEL = 200
 LONGEST_NAME = 20
 """Of tiers and pools: both stand in a project's title, and Label Studio gives that 50 characters."""
 
 _RESERVED_LABELS = {name.casefold() for name in (NONE_OF_THESE, ANOTHER_LABEL)}
-_RULE_FIELDS = {*PREDICTIONS, "risk"}
+_RULE_FIELDS = {*PREDICTIONS, "risk", "disagreement"}
 _NAME = re.compile(r"\w(?:[\w .&+-]*[\w.+])?")
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
@@ -95,6 +95,20 @@ def web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def recall_address(text: str) -> str:
+    """Where recalls are sent. Raises ValueError, never repeating what may be a password."""
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.scheme in ("http", "https") and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named, parts = False, urlsplit("")
+    if not named or not text.isprintable() or any(char.isspace() for char in text):
+        raise ValueError("must be an address like https://shop.example.com/recalls")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must hold no user name or password; calls are signed with HITL_RECALL_SECRET")
+    return text
+
+
 def git_remote(text: str) -> str:
     """One of the workspace's remotes by name, or an address. Raises ValueError, never repeating what may be a password."""
     if not text or not text.isprintable() or any(char.isspace() for char in text) or text.startswith("-"):
@@ -123,8 +137,21 @@ def store_address(text: str) -> str:
 
 
 def _max_risk(value: object) -> object:
-    if value == "budget":
-        raise ValueError("thresholds from the error budget are not available yet; write a number like 0.02")
+    """The whole verdict: of a union, pydantic would tell what is wrong with each of its parts."""
+    if value is None or value == "budget":
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"must be a number like 0.02, or `budget` to have it chosen from triage.error_budget, not {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"must be between 0 and 1, not {value:g}")
+    return value
+
+
+def _cost(value: object) -> object:
+    several = list(value.values()) if isinstance(value, dict) else [value]
+    numbers = [each for each in several if isinstance(each, int | float) and not isinstance(each, bool) and 0 < each <= 1e6]
+    if not several or len(numbers) < len(several):
+        raise ValueError("must be how many ordinary errors such an error costs: a number above 0, or numbers by predicted label")
     return value
 
 
@@ -157,10 +184,19 @@ def _duration(value: object) -> timedelta:
     return parse_duration(value)
 
 
+def _quota(value: object) -> object:
+    if value is None or isinstance(value, Quota):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a number of reviews in a time, like 500/day, 60/hour or 2000/week")
+    return parse_quota(value)
+
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]
+Reviews = Annotated[Quota, BeforeValidator(_quota), PlainSerializer(quota_text)]
 TierName = Annotated[str, AfterValidator(_tier_name)]
 PoolName = Annotated[str, AfterValidator(_name)]
 Email = Annotated[str, AfterValidator(_email)]
@@ -216,14 +252,19 @@ class RuleSection(Section):
 
 
 class TriageSection(Section):
-    error_budget: Annotated[float, Field(gt=0, le=1)] | None = None
+    error_budget: Annotated[float, Field(gt=0, lt=1)] | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    max_reviews: Reviews | None = None
+    random_arm: Annotated[float, Field(ge=0, le=1)] = 0.1
+    of: Literal["all", "approved"] = "all"
+    per: Literal["scenario"] | None = None
+    costs: dict[str, Annotated[float | dict[str, float], BeforeValidator(_cost)]] = Field(default_factory=dict)
     group_by: str | None = None
     rules: list[RuleSection] = Field(default_factory=list, max_length=100)
 
 
 class TierSection(Section):
-    max_risk: Annotated[Share | None, BeforeValidator(_max_risk)] = None
+    max_risk: Annotated[float | Literal["budget"] | None, BeforeValidator(_max_risk)] = None
     reviewers: Annotated[int, Field(ge=1, le=9)] = 1
     sla: Duration = timedelta(hours=24)
     consensus: ConsensusName | None = None
@@ -232,10 +273,19 @@ class TierSection(Section):
     escalate_after: Duration | None = None
 
 
+def _lot(span: timedelta) -> timedelta:
+    if not timedelta(hours=1) <= span <= timedelta(days=366):
+        raise ValueError("must be between 1h and 366d")
+    return span
+
+
 class AuditSection(Section):
     rate: Share = 0.05
     uniform: Share = 0.02
     sla: Duration = timedelta(hours=48)
+    lot: Annotated[Duration, AfterValidator(_lot)] = timedelta(days=7)
+    lot_budget: Annotated[float, Field(gt=0, lt=1)] | None = None
+    recall_webhook: Annotated[str, AfterValidator(recall_address)] | None = None
 
 
 class AdjudicationSection(Section):

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from hitl_bridge.core.audits.lots import AuditTerms
+from hitl_bridge.core.budget.budget_policy import BudgetPolicy
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.routing import Pool, Tier
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.core.triage.selection import ReviewBudget
 from hitl_bridge.ports import WorkspacePaths
 
 PIPELINE_APART = "review"
@@ -73,6 +76,10 @@ class Settings:
     git_remote: str | None = None
     error_budget: float | None = None
     budget_confidence: float = 0.95
+    review_budget: ReviewBudget | None = None
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
+    audits: AuditTerms = field(default_factory=AuditTerms)
+    recall_secret: Secret | None = None
     daemon: DaemonSettings = DaemonSettings()
 
     @property
@@ -90,4 +97,7 @@ class Settings:
             pools={pool.name: pool for pool in self.pools},
             audit_sla=self.audit_sla,
             adjudication_sla=self.adjudication_sla,
+            review_budget=self.review_budget,
+            budget=self.budget,
+            audits=self.audits,
         )

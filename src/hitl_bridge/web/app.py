@@ -13,9 +13,12 @@ from starlette.types import Scope
 from hitl_bridge.core.model import ProjectId
 from hitl_bridge.services.access import Doorkeeper
 from hitl_bridge.services.health import DATASET, LABELING, STORE, Figures, Kept, OutsideWatch, Vitals, described, figures
+from hitl_bridge.services.online_desk import Desk
 from hitl_bridge.services.webhooks import PATH, SECRET_HEADER, Nudges, is_secret_of
-from hitl_bridge.web.guard import Guard, unauthorized
+from hitl_bridge.web import predictions
+from hitl_bridge.web.guard import MOST_BODY, Door, Guard, unauthorized
 from hitl_bridge.web.metrics import exposition
+from hitl_bridge.web.predictions import Predictions, add_predictions, is_predictions
 
 if TYPE_CHECKING:
     from hitl_bridge.bootstrap import Bridge
@@ -26,32 +29,36 @@ _LONGEST_ID = 18
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the routes ask. `watch` asks outside systems, `store_watch` the store alone; `is_secret(project_id, given)` checks
-    what a webhook carries; `failed` hears the kind of an error inside a route."""
+    """What the routes ask. `door` knows tokens; `watch` asks outside systems, `store_watch` the store alone;
+    `is_secret(project_id, given)` checks what a webhook carries; `failed` hears the kind of an error inside a route."""
 
     vitals: Vitals
     nudges: Nudges
-    knows: Callable[[str], str | None]
+    door: Door
     is_secret: Callable[[int, str], bool]
     watch: OutsideWatch
     store_watch: OutsideWatch
     figures: Callable[[], Figures | None]
     failed: Callable[[str], None]
+    predictions: Predictions | None = None
 
 
-def sources_of(bridge: Bridge, vitals: Vitals, nudges: Nudges, failed: Callable[[str], None]) -> Sources:
-    """Over a bridge that only the routes use."""
+def sources_of(
+    bridge: Bridge, vitals: Vitals, nudges: Nudges, failed: Callable[[str], None], desk: Desk | None = None
+) -> Sources:
+    """Over a bridge that only the routes use. Predictions are answered where there is a `desk`."""
     key = bridge.settings.workspace_key
     probes = {STORE: bridge.ping_store, LABELING: bridge.ping_labeling, DATASET: bridge.ping_dataset}
     return Sources(
         vitals=vitals,
         nudges=nudges,
-        knows=Doorkeeper(bridge.access_tokens, bridge.clock).knows,
+        door=Doorkeeper(bridge.access_tokens, bridge.clock),
         is_secret=lambda project_id, given: is_secret_of(key, project_id, given),
         watch=OutsideWatch(probes, vitals),
         store_watch=OutsideWatch({STORE: bridge.ping_store}, vitals, fresh=2.0),
         figures=Kept(lambda: figures(bridge.store, bridge.store.insights(), bridge.clock)).get,
         failed=failed,
+        predictions=None if desk is None else Predictions(desk, key),
     )
 
 
@@ -60,8 +67,14 @@ def create_app(sources: Sources) -> FastAPI:
     app = FastAPI(title="HITL Bridge", docs_url=None, redoc_url=None, openapi_url=None)
     _looking(app, sources)
     _being_called(app, sources)
-    app.add_middleware(Guard, knows=sources.knows, checked_inside=is_webhook, failed=sources.failed)
+    if sources.predictions is not None:
+        add_predictions(app, sources.predictions)
+    app.add_middleware(Guard, door=sources.door, checked_inside=is_webhook, failed=sources.failed, most_body=_most_body)
     return app
+
+
+def _most_body(scope: Scope) -> int:
+    return predictions.MOST_BODY if is_predictions(scope) else MOST_BODY
 
 
 def is_webhook(scope: Scope) -> bool:
@@ -95,7 +108,9 @@ def _looking(app: FastAPI, sources: Sources) -> None:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(exposition(sources.vitals, sources.nudges, sources.figures()), media_type=_PROMETHEUS)
+        online = sources.predictions.desk.figures if sources.predictions else None
+        told = exposition(sources.vitals, sources.nudges, sources.figures(), online)
+        return Response(told, media_type=_PROMETHEUS)
 
 
 def _being_called(app: FastAPI, sources: Sources) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hitl_bridge.services.health import Figures, Vitals
+from hitl_bridge.services.online_desk import BUCKETS, RESULTS, OnlineFigures
 from hitl_bridge.services.webhooks import Nudges
 
 _PREFIX = "hitl_bridge_"
 
 
-def exposition(vitals: Vitals, nudges: Nudges, figures: Figures | None) -> bytes:
+def exposition(vitals: Vitals, nudges: Nudges, figures: Figures | None, online: OnlineFigures | None = None) -> bytes:
     """Everything that can be told now; without `figures` (the store is away) what the daemon knows by itself."""
     registry = CollectorRegistry()
-    registry.register(_Once([*_of_the_daemon(vitals, nudges), *_outside(vitals), *(_of_the_store(figures) if figures else ())]))
+    stored = _of_the_store(figures) if figures else ()
+    answered = _online(online) if online else ()
+    registry.register(_Once([*_of_the_daemon(vitals, nudges), *_outside(vitals), *stored, *answered]))
     return generate_latest(registry)
 
 
@@ -85,6 +89,21 @@ def _of_the_store(figures: Figures) -> Iterator[Metric]:
     yield _gauge("quarantined", "Answers in quarantine.", figures.quarantined)
     yield _gauge("failures", "Items that were put aside and wait for a person.", figures.failures)
     yield _gauge("audit_seq", "Rows of the audit log.", figures.audit_seq)
+
+
+def _online(figures: OnlineFigures) -> Iterator[Metric]:
+    rows = CounterMetricFamily(f"{_PREFIX}online_predictions", "Predictions by what became of them.", labels=["result"])
+    for result in RESULTS:
+        rows.add_metric([result], figures.rows[result])
+    yield rows
+    yield CounterMetricFamily(f"{_PREFIX}online_groups", "Durable writes, each for all that had gathered.", figures.groups)
+    turned = CounterMetricFamily(f"{_PREFIX}online_turned_away", "Requests answered 503 as too many waited.", figures.turned_away)
+    yield turned
+    ends = [*map(str, BUCKETS), "+Inf"]
+    seconds, buckets = figures.waited()
+    histogram = HistogramMetricFamily(f"{_PREFIX}online_seconds", "From a request's arrival to its durable answer.")
+    histogram.add_metric([], list(zip(ends, accumulate(buckets), strict=True)), seconds)
+    yield histogram
 
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:

@@ -33,7 +33,7 @@ def serving(app: ASGIApp, listen: str) -> Iterator[int]:
         timeout_graceful_shutdown=_LAST_ANSWERS,
         lifespan="off",
         loop="asyncio",
-        http="h11",
+        http="auto",
         ws="none",
     )
     server = uvicorn.Server(config)

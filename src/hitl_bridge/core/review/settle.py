@@ -50,7 +50,7 @@ class SettlePolicy:
 class Settled:
     """The outcome of settling: `agreement`, the item's new state, and a decision or the item as queued for its next round.
 
-    `escalated` marks a next round that is due by rule (an audit that overturned the model), not by dispute; `asked_again`
+    `escalated` marks a next round that is due by rule (a blind review that overturned the model), not by dispute; `asked_again`
     one in the same tier, because the answers of this round do not count and no further one can come.
     """
 
@@ -89,7 +89,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
     """
     answers = deciding_answers((*given.earlier, *given.present), policy.eligible)
     consensus = judge(answers, policy.rule, policy.needed, same)
-    if consensus.agreement is Agreement.AGREED and not _overturns_audit(item, consensus, same):
+    if consensus.agreement is Agreement.AGREED and not _overturns_model(item, consensus, same):
         return _decided(item, consensus, _supported(standing, given), same, now)
     withdrawal = _withdrawal(standing, now)
     if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, policy.needed):
@@ -101,7 +101,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
         state = ItemState.ANSWERED if answers else ItemState.PUSHED
         return Settled(consensus.agreement, state, withdrawal, reason=consensus.reason)
     escalated = consensus.agreement is Agreement.AGREED
-    reason = "an audit disagrees with the model" if escalated else consensus.reason
+    reason = "a blind review disagrees with the model" if escalated else consensus.reason
     next_round = _for_adjudication(item, now + policy.adjudication_sla, escalated=escalated)
     return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason=reason)
 
@@ -115,9 +115,10 @@ def _seats_are_used_up(annotations: Sequence[Annotation], needed: int) -> bool:
     return len(taken) >= max(1, needed)
 
 
-def _overturns_audit(item: Item, consensus: Consensus, same: Same) -> bool:
-    """An audit that says the model was wrong counts only after an adjudicator has agreed: auditors err too."""
-    if item.triage.purpose is not Purpose.AUDIT or item.route.tier == ADJUDICATION or consensus.answer is None:
+def _overturns_model(item: Item, consensus: Consensus, same: Same) -> bool:
+    """A blind look that says the model was wrong counts only after an adjudicator has agreed: reviewers err too, and where the
+    model seldom does, most of what they call wrong is their own mistake."""
+    if item.triage.purpose is Purpose.REVIEW or item.route.tier == ADJUDICATION or consensus.answer is None:
         return False
     return not same(consensus.answer.output, item.prediction.output)
 
