@@ -136,6 +136,7 @@ class TestSqlite(StoreCrashes):
         url = "sqlite:///bridge.db"
         store = open_store(url, small_disk)
         done = subprocess.run(writer(url, small_disk, 0), cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+        subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], capture_output=True, check=True)
         _refused_and_sound(done.stdout, store)
         store.close()
 
@@ -153,7 +154,7 @@ class TestSqlite(StoreCrashes):
 
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
-        """A file system of 1.5 MB, where the tests may mount one."""
+        """A file system of 4 MB, where the tests may mount one."""
         place = tmp_path / "small"
         place.mkdir()
         mounted = shutil.which("mount") and subprocess.run(
