@@ -34,7 +34,7 @@ from hitl_bridge.core.audits.lots import LotFindings, LotPromise, LotVerdict, ju
 from hitl_bridge.core.audits.reviewers import FAULTLESS, Bounds, ReviewerError, in_two_steps, share_bounds
 from hitl_bridge.core.audits.traffic import Looked, whole_accuracy
 from hitl_bridge.ports import Blind
-from hitl_bridge.services.lots import reviewer_error
+from hitl_bridge.services.audits.lots import reviewer_error
 
 Floats = NDArray[np.float64]
 Chance = np.random.Generator

@@ -32,10 +32,10 @@ from hitl_bridge.core.gate import agresti_min_bounds, exact_mcnemar
 from hitl_bridge.core.model import Annotation, Item, ItemState, Purpose, TaskState
 from hitl_bridge.core.task_types.controls import LABEL, OTHER_LABEL
 from hitl_bridge.errors import BridgeError
-from hitl_bridge.services.pull import PullResult
-from hitl_bridge.services.push import PushResult
-from hitl_bridge.services.resolve import ResolveResult
-from hitl_bridge.services.retrain import RetrainResult
+from hitl_bridge.services.dataset.retrain import RetrainResult
+from hitl_bridge.services.sync.pull import PullResult
+from hitl_bridge.services.sync.push import PushResult
+from hitl_bridge.services.sync.resolve import ResolveResult
 from hitl_bridge.stages.predict import predict
 
 SOME = Thresholds(auto=0.50, quick=0.70, audit=0.02, uniform=0.01)

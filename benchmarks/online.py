@@ -39,8 +39,8 @@ from hitl_bridge.core.model import BatchId
 from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.demo.labeling import free_port
 from hitl_bridge.ports import Batch
-from hitl_bridge.services.access import make_token
-from hitl_bridge.services.init import InitRequest
+from hitl_bridge.services.keeping.access import make_token
+from hitl_bridge.services.keeping.init import InitRequest
 
 LABELS = ("refund", "billing", "cancel", "technical")
 RATE, P99_MS = 500.0, 50.0

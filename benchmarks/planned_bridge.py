@@ -22,8 +22,8 @@ from hitl_bridge.bootstrap import Bridge, make_workspace, open_bridge
 from hitl_bridge.core.model import ADJUDICATION, Item, ItemState, Purpose, ReviewTask, TaskState
 from hitl_bridge.core.planning.forecast import Range
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
-from hitl_bridge.services.init import InitRequest
-from hitl_bridge.services.plan import PlanWish
+from hitl_bridge.services.keeping.init import InitRequest
+from hitl_bridge.services.policy.plan import PlanWish
 
 DAYS, A_DAY, NEXT, BATCHES = 10, 500, 250, 8
 ERRS, KEEPS_THE_MODEL_S = 0.05, 0.5

@@ -43,7 +43,7 @@ from hitl_bridge.core.task_types.controls import LABEL
 from hitl_bridge.demo.labeling import free_port
 from hitl_bridge.errors import BridgeError
 from hitl_bridge.ports import ProjectPlan
-from hitl_bridge.services.init import InitRequest
+from hitl_bridge.services.keeping.init import InitRequest
 
 LABELS = ("refund", "billing", "cancel", "technical")
 REVIEWER = "reviewer@example.com"

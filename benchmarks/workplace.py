@@ -27,7 +27,7 @@ from hitl_bridge.core.model import ADJUDICATION
 from hitl_bridge.demo.labeling import DemoLabeling, open_labeling
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
 from hitl_bridge.errors import UsageError
-from hitl_bridge.services.init import InitRequest
+from hitl_bridge.services.keeping.init import InitRequest
 
 ERROR_RATE = 0.05
 REVIEWERS_A_POOL = 2

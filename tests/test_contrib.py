@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.services.health import Figures, Vitals
-from hitl_bridge.services.webhooks import Nudges
+from hitl_bridge.services.keeping.health import Figures, Vitals
+from hitl_bridge.services.sync.webhooks import Nudges
 from hitl_bridge.web.metrics import exposition
 
 ROOT = Path(__file__).parents[1]

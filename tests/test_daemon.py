@@ -24,7 +24,7 @@ from hitl_bridge.daemon.loop import LOOK_AGAIN
 from hitl_bridge.daemon.pauses import LONGEST, Pauses
 from hitl_bridge.errors import AccessRefused
 from hitl_bridge.ports import PushOutcome, TaskContent
-from hitl_bridge.services.health import Vitals
+from hitl_bridge.services.keeping.health import Vitals
 from tests.services.bench import Bench, BreakableLabeling, clean_environment, row, with_git
 
 EVERY = 0.05
@@ -339,7 +339,7 @@ import time
 from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.daemon.ending import ended_if_stuck
 from hitl_bridge.daemon.log import logger
-from hitl_bridge.services.health import Vitals
+from hitl_bridge.services.keeping.health import Vitals
 with ended_if_stuck(Vitals(SystemClock()), logger(), after=0.5):
     time.sleep(60)
 """

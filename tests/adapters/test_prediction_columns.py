@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hitl_bridge.adapters import prediction_columns
 from hitl_bridge.adapters.arrow_json import objects_as_json
-from hitl_bridge.adapters.prediction_files import item_hashes, read_predictions
-from hitl_bridge.adapters.prediction_rows import RowRules
+from hitl_bridge.adapters.predictions import columns
+from hitl_bridge.adapters.predictions.files import item_hashes, read_predictions
+from hitl_bridge.adapters.predictions.rows import RowRules
 from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
 from hitl_bridge.core import macs
 from hitl_bridge.core.task_types import task_type
@@ -220,8 +220,8 @@ def _good(number: int, **changes: Any) -> dict[str, Any]:
 def test_right_rows_are_all_taken_column_by_column() -> None:
     table = pa.Table.from_pylist([_good(number) for number in range(500)])
     rules = RowRules(TASK, LABELS, KEY, ATTRIBUTES)
-    assert prediction_columns.takes(table.schema, rules)
-    checked = prediction_columns.check_columns(table, rules)
+    assert columns.takes(table.schema, rules)
+    checked = columns.check_columns(table, rules)
     assert (checked.good.num_rows, len(checked.odd)) == (500, 0)
 
 
@@ -291,7 +291,7 @@ def test_items_that_leave_out_scores_in_many_ways_are_read_alike() -> None:
     ]
     table = pa.Table.from_pylist(rows)
     rules = RowRules(TASK, tuple(labels), KEY, ATTRIBUTES)
-    checked = prediction_columns.check_columns(table, rules)
+    checked = columns.check_columns(table, rules)
     assert len(checked.odd) == 240
     with TemporaryDirectory() as folder:
         pq.write_table(table, Path(folder) / "in.parquet")
@@ -305,7 +305,7 @@ def test_items_that_leave_out_scores_in_many_ways_are_read_alike() -> None:
 @pytest.mark.parametrize("change", [{"logits": pa.float64()}, {"scores": pa.string()}, {"confidence": pa.string()}])
 def test_columns_of_other_kinds_are_left_to_the_other_lane(change: dict[str, pa.DataType]) -> None:
     schema = pa.schema([field for field in SCHEMA if field.name not in change] + list(change.items()))
-    assert not prediction_columns.takes(schema, RowRules(TASK, LABELS, KEY, ATTRIBUTES))
+    assert not columns.takes(schema, RowRules(TASK, LABELS, KEY, ATTRIBUTES))
 
 
 def test_a_file_that_breaks_off_loses_no_row_that_can_be_read(tmp_path: Path) -> None:

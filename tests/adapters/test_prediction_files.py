@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hitl_bridge.adapters.prediction_files import read_predictions
-from hitl_bridge.adapters.prediction_rows import MAX_ROW_BYTES, RowRules, check_predictions
+from hitl_bridge.adapters.predictions.files import read_predictions
+from hitl_bridge.adapters.predictions.rows import MAX_ROW_BYTES, RowRules, check_predictions
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.triage.columns import PREDICTIONS
 from hitl_bridge.errors import UsageError

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hitl_bridge.adapters.prediction_files import item_hashes, read_predictions
-from hitl_bridge.adapters.prediction_sources import source_files
+from hitl_bridge.adapters.predictions.files import item_hashes, read_predictions
+from hitl_bridge.adapters.predictions.sources import source_files
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.errors import UsageError
 

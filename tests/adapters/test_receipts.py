@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hitl_bridge.adapters.receipts import ParquetReceipts
+from hitl_bridge.adapters.receipts.files import ParquetReceipts
 from hitl_bridge.core.macs import item_hash
 from hitl_bridge.core.model import BatchId, ItemId, Problem
 from hitl_bridge.core.triage.columns import RECEIPTS

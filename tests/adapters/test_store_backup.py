@@ -18,7 +18,7 @@ import pytest
 
 from hitl_bridge.adapters.sql.store import SqlStore, open_store
 from hitl_bridge.errors import OutsideUnavailable, RefusedForSafety, UsageError
-from hitl_bridge.services.backup import BackupResult, back_up, notes_of, verify
+from hitl_bridge.services.keeping.backup import BackupResult, back_up, notes_of, verify
 from tests.adapters.acknowledgements import written
 from tests.adapters.conftest import PostgresServer, postgres_programs
 from tests.adapters.store_examples import an_item, answered_review, ingest

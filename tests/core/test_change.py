@@ -114,7 +114,7 @@ def test_a_decision_made_again_from_the_same_answers_says_the_same_and_any_other
 _WRITE = """
 import hashlib, sys
 from hitl_bridge.core.dataset.change import Unversioned, plan_change
-from hitl_bridge.services.commit import dataset_files
+from hitl_bridge.services.dataset.commit import dataset_files
 from tests.core.test_change import a_decision, an_item, pseudonym
 names = [f"t-{n}" for n in range(40)] + ["é", "Z", "z", "İ", "10", "9"]
 names = names[::-1] if sys.argv[1] == "turned" else names

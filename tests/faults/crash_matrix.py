@@ -36,14 +36,18 @@ from tests.faults.workspaces import Scenario, make_workspace, write_predictions
 ITEMS: Final = 8
 MOST_RESTARTS: Final = 4
 _IMPORTED_ONCE: Final = (
-    *("tests.faults.one_cycle", "pandas", "alembic.command", "hitl_bridge.adapters.sql.migrate", "hitl_bridge.services.ingest"),
-    *("hitl_bridge.adapters.prediction_files", "hitl_bridge.adapters.triage_engine.duckdb", "hitl_bridge.services.push"),
-    *(
-        "hitl_bridge.services.pull",
-        "hitl_bridge.services.resolve",
-        "hitl_bridge.services.commit",
-        "hitl_bridge.adapters.dvc.dataset",
-    ),
+    "tests.faults.one_cycle",
+    "pandas",
+    "alembic.command",
+    "hitl_bridge.adapters.sql.migrate",
+    "hitl_bridge.services.intake.ingest",
+    "hitl_bridge.adapters.predictions.files",
+    "hitl_bridge.adapters.triage_engine.duckdb",
+    "hitl_bridge.services.sync.push",
+    "hitl_bridge.services.sync.pull",
+    "hitl_bridge.services.sync.resolve",
+    "hitl_bridge.services.dataset.commit",
+    "hitl_bridge.adapters.dvc.dataset",
 )
 _FORKS: Final = multiprocessing.get_context("forkserver")
 

@@ -22,7 +22,7 @@ from hitl_bridge.bootstrap import Bridge
 from hitl_bridge.settings import load_settings
 
 if TYPE_CHECKING:
-    from hitl_bridge.services.leases import LeaseTerms
+    from hitl_bridge.services.keeping.leases import LeaseTerms
 
 SPEED: Final = 30.0
 LEASE_SECONDS: Final = 2.0

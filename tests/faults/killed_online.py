@@ -14,7 +14,7 @@ from hitl_bridge.adapters.sql.online import SqlOnline
 from hitl_bridge.bootstrap import Bridge
 from hitl_bridge.core.model import Item, ItemId, Prediction
 from hitl_bridge.ports import Batch, ReceiptFile
-from hitl_bridge.services.online import flush
+from hitl_bridge.services.intake.online import flush
 from tests.services.bench import Bench
 
 AFTER_ANSWER, AFTER_FILE, AFTER_RECORD, IN_RECORD = "after_answer", "after_file", "after_record", "in_record"

@@ -21,7 +21,7 @@ import pytest
 from hitl_bridge.bootstrap import open_bridge
 from hitl_bridge.core.model import ItemState
 from hitl_bridge.demo.labeling import free_port
-from hitl_bridge.services.access import make_token
+from hitl_bridge.services.keeping.access import make_token
 from tests.faults.killed_online import AFTER_ANSWER, AFTER_FILE, AFTER_RECORD, IN_RECORD
 from tests.services.bench import Bench, clean_environment, row, without_git
 

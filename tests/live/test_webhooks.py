@@ -20,8 +20,8 @@ from hitl_bridge.core.task_types.controls import LABEL
 from hitl_bridge.daemon import Shared
 from hitl_bridge.errors import WebhookRefused
 from hitl_bridge.ports import RemoteWebhook
-from hitl_bridge.services.health import Vitals
-from hitl_bridge.services.webhooks import SECRET_HEADER, secret_of
+from hitl_bridge.services.keeping.health import Vitals
+from hitl_bridge.services.sync.webhooks import SECRET_HEADER, secret_of
 from hitl_bridge.web import create_app, serving, sources_of
 from tests.live.conftest import LiveLabelStudio, LiveReviewers, free_port
 from tests.services.bench import ANA, POLICY, row, with_git, write_rows

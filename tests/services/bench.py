@@ -20,8 +20,8 @@ from hitl_bridge.core.model import AnnotationId, Decision, Item, ItemState, Proj
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
 from hitl_bridge.errors import LabelingUnavailable
 from hitl_bridge.ports import PushOutcome, TaskContent
-from hitl_bridge.services.ingest import IngestResult
-from hitl_bridge.services.init import InitRequest
+from hitl_bridge.services.intake.ingest import IngestResult
+from hitl_bridge.services.keeping.init import InitRequest
 
 LABELS = ("refund", "billing", "cancel")
 ANA, BEN, DEE, STRANGER = "ana@example.com", "ben@example.com", "dee@example.com", "mallory@example.com"

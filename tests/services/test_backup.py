@@ -12,7 +12,7 @@ import pytest
 from hitl_bridge.core.model import ItemId
 from hitl_bridge.errors import RefusedForSafety
 from hitl_bridge.ports import AuditHead, Event
-from hitl_bridge.services.restored import LOOK_UP_FIRST, accept_older_store, refuse_older_store
+from hitl_bridge.services.sync.restored import LOOK_UP_FIRST, accept_older_store, refuse_older_store
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, Bench, git, row
 
 

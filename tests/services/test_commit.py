@@ -16,7 +16,7 @@ from hitl_bridge.core.draws import pseudonym
 from hitl_bridge.core.model import AnnotationId, ItemId
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused, UnknownName
 from hitl_bridge.ports import NewFile, Published, UncommittedDecision
-from hitl_bridge.services.commit import CommitPorts, CommitResult, commit
+from hitl_bridge.services.dataset.commit import CommitPorts, CommitResult, commit
 from tests.services.bench import ANA, BEN, Bench, git, row
 
 

@@ -11,7 +11,7 @@ import pytest
 from hitl_bridge.adapters.workspace import WorkspaceTools
 from hitl_bridge.errors import BridgeError, LabelingUnavailable, RepositoryRefused, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
-from hitl_bridge.services.doctor import Check, Probes, doctor
+from hitl_bridge.services.keeping.doctor import Check, Probes, doctor
 from hitl_bridge.settings import Settings, load_settings
 
 KEY = "ab" * 32

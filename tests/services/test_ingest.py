@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hitl_bridge.adapters.prediction_files import read_predictions
-from hitl_bridge.adapters.receipts import ParquetReceipts
+from hitl_bridge.adapters.predictions.files import read_predictions
+from hitl_bridge.adapters.receipts.files import ParquetReceipts
 from hitl_bridge.adapters.sql.store import SqlStore, open_store
 from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
 from hitl_bridge.core.draws import uniform_and_audit
@@ -24,7 +24,7 @@ from hitl_bridge.core.triage import reasons
 from hitl_bridge.core.triage.plan import Rule, TierBound, TriagePlan
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.ports import Batch, ReceiptFile
-from hitl_bridge.services.ingest import IngestPorts, IngestResult, Progress, ingest
+from hitl_bridge.services.intake.ingest import IngestPorts, IngestResult, Progress, ingest
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 KEY = b"k" * 32

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hitl_bridge.adapters.prediction_files import item_hashes, read_predictions
-from hitl_bridge.adapters.receipts import ParquetReceipts
+from hitl_bridge.adapters.predictions.files import item_hashes, read_predictions
+from hitl_bridge.adapters.receipts.files import ParquetReceipts
 from hitl_bridge.adapters.sql.store import open_store
 from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
 from hitl_bridge.core.model import BatchId, ItemId, ItemState
 from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.core.triage.normalise import canonical, first_content_digest, first_input_digest
 from hitl_bridge.ports import Batch, ReceiptFile
-from hitl_bridge.services.ingest import IngestPorts, IngestResult, Progress, ingest
+from hitl_bridge.services.intake.ingest import IngestPorts, IngestResult, Progress, ingest
 from tests.services.test_ingest import ATTRIBUTES, KEY, KIND, LABELS, NOW, POLICY, _FixedClock
 
 

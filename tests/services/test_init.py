@@ -17,7 +17,7 @@ from hitl_bridge.adapters.git.repository import GitRepository
 from hitl_bridge.adapters.workspace import WorkspaceTools
 from hitl_bridge.adapters.workspace_template import PackagedTemplate
 from hitl_bridge.errors import RefusedForSafety, RepositoryRefused, SettingsError, UsageError
-from hitl_bridge.services.init import InitRequest, InitResult, filled_in, init, parse_labels
+from hitl_bridge.services.keeping.init import InitRequest, InitResult, filled_in, init, parse_labels
 from hitl_bridge.settings import check_settings, load_settings
 
 PIPELINE = """\

@@ -15,7 +15,7 @@ from hitl_bridge.adapters.sql.store import SqlStore, open_store
 from hitl_bridge.core.model import ItemState
 from hitl_bridge.errors import LeaseLost, OutsideUnavailable
 from hitl_bridge.ports import Event
-from hitl_bridge.services.leases import LeaseTerms, held, kept_alive, wait_for
+from hitl_bridge.services.keeping.leases import LeaseTerms, held, kept_alive, wait_for
 from tests.services.bench import Bench, Watch, row
 
 pytestmark = pytest.mark.catalogue("A10")

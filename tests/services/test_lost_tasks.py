@@ -16,8 +16,8 @@ from hitl_bridge.cli import app
 from hitl_bridge.core.model import ProjectId, ProjectKey, PushKey, TaskState
 from hitl_bridge.errors import LabelingUnavailable, RefusedForSafety
 from hitl_bridge.ports import TaskContent
-from hitl_bridge.services.health import Vitals
-from hitl_bridge.services.tripwires import FEW, FULL
+from hitl_bridge.services.keeping.health import Vitals
+from hitl_bridge.services.sync.tripwires import FEW, FULL
 from tests.services.bench import ANA, COMPREHENSIVE, Bench, row
 
 QUICK_PROJECT = ProjectKey("general", "quick")

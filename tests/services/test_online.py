@@ -15,8 +15,8 @@ import pytest
 from hitl_bridge.core.model import JSON, ItemId, ItemState, Prediction, Problem
 from hitl_bridge.errors import RefusedForSafety
 from hitl_bridge.ports import ReceiptFile, RequestKey
-from hitl_bridge.services.online import Answered, Asked, Conflict, Triaged, flush
-from hitl_bridge.services.queueing import first_digests
+from hitl_bridge.services.intake.online import Answered, Asked, Conflict, Triaged, flush
+from hitl_bridge.services.intake.queueing import first_digests
 from tests.adapters.store_examples import a_batch
 from tests.services.bench import AUTO, COMPREHENSIVE, QUICK, Bench, row, without_git
 

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from hitl_bridge.services.online import Answered, Asked, Conflict, Triaged
-from hitl_bridge.services.online_desk import GROUP_ROWS, Busy, Desk
+from hitl_bridge.services.intake.online import Answered, Asked, Conflict, Triaged
+from hitl_bridge.services.intake.online_desk import GROUP_ROWS, Busy, Desk
 
 
 class Slow:

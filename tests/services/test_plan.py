@@ -17,7 +17,7 @@ from hitl_bridge.core.planning.plan_chart import plan_chart
 from hitl_bridge.core.planning.planned import PlannedPolicy, lines_of
 from hitl_bridge.core.triage.replay import NOT_KEPT
 from hitl_bridge.errors import RefusedForSafety, UsageError
-from hitl_bridge.services.plan import PlanWish
+from hitl_bridge.services.policy.plan import PlanWish
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, POLICY, QUICK, Bench, row, without_git, write_rows
 
 DRAWN = POLICY.replace("rate: 1.0, uniform: 0.0", "rate: 0.5, uniform: 0.2")

@@ -11,7 +11,7 @@ from hitl_bridge.core.model import NONE_OF_THESE, ItemId, Project, ProjectKey, P
 from hitl_bridge.core.sync import ROLL_OVER, push_key
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
 from hitl_bridge.ports import PushOutcome, RemoteTask, TaskContent
-from hitl_bridge.services.sending import FIRST_SENT, SETTLE_TIME, STEP
+from hitl_bridge.services.sync.sending import FIRST_SENT, SETTLE_TIME, STEP
 from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, BreakableLabeling, Watch, row, without_git
 
 

@@ -9,7 +9,7 @@ from hitl_bridge.adapters.sql.tables import annotation_revisions, unreadable_tas
 from hitl_bridge.core.model import JSON, AnnotationState, ItemId
 from hitl_bridge.core.task_types.controls import LABEL
 from hitl_bridge.errors import UnknownName, UsageError
-from hitl_bridge.services.quarantine import Doubtful
+from hitl_bridge.services.keeping.quarantine import Doubtful
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, STRANGER, Bench, row
 
 DEE_SAYS = "Dee Lead <dee@example.com>"

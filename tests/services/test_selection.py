@@ -19,7 +19,7 @@ from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.triage.plan import TierBound, TriagePlan
 from hitl_bridge.core.triage.selection import ReviewBudget, came_by_risk, doubt
 from hitl_bridge.ports import RecordedSelection, Spent, WaitingItem
-from hitl_bridge.services.selection import Picked, pick
+from hitl_bridge.services.sync.selection import Picked, pick
 from tests.core.examples import an_item
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, POLICY, Bench, row, without_git
 

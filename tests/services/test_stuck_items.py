@@ -12,9 +12,9 @@ from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemId, JSONOb
 from hitl_bridge.core.task_types import Controls
 from hitl_bridge.core.task_types.classification import TextClassification
 from hitl_bridge.errors import LabelingUnavailable
-from hitl_bridge.services.attempts import in_order, tried
-from hitl_bridge.services.push import push
-from hitl_bridge.services.resolve import resolve
+from hitl_bridge.services.sync.attempts import in_order, tried
+from hitl_bridge.services.sync.push import push
+from hitl_bridge.services.sync.resolve import resolve
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, STRANGER, Bench, row
 
 FOREIGN = "edited by somebody other than its author"

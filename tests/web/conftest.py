@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hitl_bridge.services.access import make_token
-from hitl_bridge.services.health import Vitals
-from hitl_bridge.services.webhooks import PATH, SECRET_HEADER, Nudges, secret_of
+from hitl_bridge.services.keeping.access import make_token
+from hitl_bridge.services.keeping.health import Vitals
+from hitl_bridge.services.sync.webhooks import PATH, SECRET_HEADER, Nudges, secret_of
 from hitl_bridge.web import create_app, serving, sources_of
 from tests.services.bench import Bench, without_git
 

@@ -17,11 +17,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hitl_bridge.errors import StoreUnavailable
-from hitl_bridge.services.access import make_token
-from hitl_bridge.services.health import Vitals
-from hitl_bridge.services.online import Answered, Asked
-from hitl_bridge.services.online_desk import MOST_ROWS, Desk
-from hitl_bridge.services.webhooks import Nudges
+from hitl_bridge.services.intake.online import Answered, Asked
+from hitl_bridge.services.intake.online_desk import MOST_ROWS, Desk
+from hitl_bridge.services.keeping.access import make_token
+from hitl_bridge.services.keeping.health import Vitals
+from hitl_bridge.services.sync.webhooks import Nudges
 from hitl_bridge.web import create_app, serving, sources_of
 from hitl_bridge.web.predictions import MOST_BODY, PATH
 from tests.services.bench import Bench, row, without_git

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hitl_bridge.errors import UnknownName, UsageError
-from hitl_bridge.services.access import make_token, revoke_token
+from hitl_bridge.services.keeping.access import make_token, revoke_token
 from hitl_bridge.web.server import is_loopback, serving
 from tests.services.bench import row
 from tests.web.conftest import Served

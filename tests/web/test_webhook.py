@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hitl_bridge.core.model import AnnotationId, ProjectId
-from hitl_bridge.services.webhooks import MOST_AT_ONCE, PATH, SECRET_HEADER, Nudges
+from hitl_bridge.services.sync.webhooks import MOST_AT_ONCE, PATH, SECRET_HEADER, Nudges
 from tests.services.bench import ANA, BEN, Bench, row
 from tests.web.conftest import Served
 

@@ -65,8 +65,8 @@ def _row(each: Released) -> dict[str, JSON]:
 
 
 class RecallWebhook:
-    """Implements `services.recall.RecallHook`: POSTs of at most 5,000 items each, the same delivery id whenever a part is sent
-    again, signed: `sha256=` and the hex HMAC-SHA256 of the body."""
+    """Implements `services.audits.recall.RecallHook`: POSTs of at most 5,000 items each, the same delivery id whenever a part is
+    sent again, signed: `sha256=` and the hex HMAC-SHA256 of the body."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url = url

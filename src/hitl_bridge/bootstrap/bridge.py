@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
     from hitl_bridge.core.planning.planned import PlanResult
     from hitl_bridge.core.triage.replay import Replayed
-    from hitl_bridge.services.commit import CommitResult
-    from hitl_bridge.services.cycle import CycleResult
-    from hitl_bridge.services.ingest import IngestResult
+    from hitl_bridge.services.dataset.commit import CommitResult
+    from hitl_bridge.services.dataset.retrain import PromoteResult, RetrainResult
     from hitl_bridge.services.insights import Status
-    from hitl_bridge.services.online import Triaged
-    from hitl_bridge.services.online_desk import Desk
-    from hitl_bridge.services.plan import PlanWish
-    from hitl_bridge.services.pull import PullResult
-    from hitl_bridge.services.push import Progress, PushResult
-    from hitl_bridge.services.resolve import ResolveResult
-    from hitl_bridge.services.retrain import PromoteResult, RetrainResult
-    from hitl_bridge.services.webhooks import WebhooksKept
+    from hitl_bridge.services.intake.ingest import IngestResult
+    from hitl_bridge.services.intake.online import Triaged
+    from hitl_bridge.services.intake.online_desk import Desk
+    from hitl_bridge.services.policy.plan import PlanWish
+    from hitl_bridge.services.sync.cycle import CycleResult
+    from hitl_bridge.services.sync.pull import PullResult
+    from hitl_bridge.services.sync.push import Progress, PushResult
+    from hitl_bridge.services.sync.resolve import ResolveResult
+    from hitl_bridge.services.sync.webhooks import WebhooksKept
 
 
 class Bridge(Settling):
@@ -45,7 +45,7 @@ class Bridge(Settling):
 
     def ingest(self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None) -> IngestResult:
         """Reads predictions from a file, or from standard input if `source` is `-`."""
-        from hitl_bridge.services.ingest import ingest
+        from hitl_bridge.services.intake.ingest import ingest
 
         with self._alone():
             policy = self.policy if dry_run else self._kept_policy()
@@ -61,7 +61,7 @@ class Bridge(Settling):
         The same prediction again gives the same answer. What a person is to see is queued by the next cycle. What `ingest`
         would list as a problem comes back as a `Problem`; its `row` counts from 1.
         """
-        from hitl_bridge.services.online import triaged
+        from hitl_bridge.services.intake.online import triaged
 
         several = [predictions] if isinstance(predictions, Prediction) else predictions
         results = triaged(self._own_answering, several)
@@ -74,7 +74,7 @@ class Bridge(Settling):
         It waits no longer than a few seconds for others who write to the store.
         """
         from hitl_bridge.adapters.sql.store import open_store
-        from hitl_bridge.services.online_desk import PATIENCE, Desk
+        from hitl_bridge.services.intake.online_desk import PATIENCE, Desk
 
         store = open_store(self.settings.store_url, self.settings.root, patience=PATIENCE)
         with closing(store), Desk(self._answering(store.online()).answer, failed) as desk:
@@ -83,7 +83,7 @@ class Bridge(Settling):
     def flush_online(self) -> int:
         """Makes files of receipts, and items, of the predictions that were answered since the last time; how many. Part of
         `push`, and of `ingest`."""
-        from hitl_bridge.services.online import flush
+        from hitl_bridge.services.intake.online import flush
 
         with self._alone():
             return flush(self._flush_ports)
@@ -98,7 +98,7 @@ class Bridge(Settling):
     ) -> PushResult:
         """Creates the tasks that are due. With `replace_gone`, projects that were deleted are given up and made anew; with
         `restore_label_config`, ours is put back where somebody changed it."""
-        from hitl_bridge.services.push import PushWish, foresee, push
+        from hitl_bridge.services.sync.push import PushWish, foresee, push
 
         with self._alone():
             if dry_run:
@@ -117,8 +117,8 @@ class Bridge(Settling):
         """Brings back what changed, in all projects or `only` in some. With `sweep` they are compared as a whole. With
         `accept_lost` it is believed when most tasks of a project are gone, with `accept_restored` when Label Studio was
         restored from a backup."""
-        from hitl_bridge.services.pull import pull
-        from hitl_bridge.services.reading import PullPorts, PullWish
+        from hitl_bridge.services.sync.pull import pull
+        from hitl_bridge.services.sync.reading import PullPorts, PullWish
 
         ports = PullPorts(self.store, self.labeling, self.label_config, self.clock)
         wish = PullWish(only, sweep, self.settings.daemon.sweep_every, accept_lost, accept_restored)
@@ -127,14 +127,14 @@ class Bridge(Settling):
 
     def resolve(self, *, dry_run: bool = False) -> ResolveResult:
         """Settles what changed."""
-        from hitl_bridge.services.resolve import resolve
+        from hitl_bridge.services.sync.resolve import resolve
 
         with self._alone():
             return resolve(self.store, self.policy, self.clock, dry_run=dry_run)
 
     def commit(self, *, dry_run: bool = False) -> CommitResult:
         """Commits what was decided."""
-        from hitl_bridge.services.commit import CommitPorts, commit
+        from hitl_bridge.services.dataset.commit import CommitPorts, commit
 
         ports = CommitPorts(self.store, self.store.insights(), self.dataset, self.clock, self.settings.workspace_key)
         with self._alone(COMMIT):
@@ -142,7 +142,7 @@ class Bridge(Settling):
 
     def sync(self, *, accept_restored_store: bool = False) -> CycleResult:
         """One cycle. With `accept_restored_store` a store that is older than what was published from it is believed."""
-        from hitl_bridge.services.cycle import CycleResult
+        from hitl_bridge.services.sync.cycle import CycleResult
 
         if accept_restored_store:
             self.accept_restored_store()
@@ -176,7 +176,7 @@ class Bridge(Settling):
 
     def replay(self, item_id: str) -> list[Replayed]:
         """Every receipt of an item, computed again from the policy that it names and compared column for column."""
-        from hitl_bridge.services.replay import replay_receipts
+        from hitl_bridge.services.policy.replay import replay_receipts
 
         receipts = self.trace(item_id)["receipts"]
         found = receipts if isinstance(receipts, list) else []
@@ -186,7 +186,7 @@ class Bridge(Settling):
         self, policy: Path | None = None, wish: PlanWish | None = None, *, progress: Callable[[int, int], None] | None = None
     ) -> PlanResult:
         """What today's policy, and the one of another settings file beside it, will ask of people and let through."""
-        from hitl_bridge.services.plan import TODAY, PlanWish, plan
+        from hitl_bridge.services.policy.plan import TODAY, PlanWish, plan
 
         policies = {TODAY: self.policy}
         if policy is not None:
@@ -195,7 +195,7 @@ class Bridge(Settling):
 
     def retrain(self, *, force: bool = False, progress: Callable[[str], None] | None = None) -> RetrainResult:
         """Runs the pipeline. `progress` is told each line that it prints."""
-        from hitl_bridge.services.retrain import retrain
+        from hitl_bridge.services.dataset.retrain import retrain
 
         with self._workspace_alone():
             return retrain(self._pipeline(progress), self.paths, self.settings.pipeline_file, force=force)
@@ -203,7 +203,7 @@ class Bridge(Settling):
     def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
         """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""
         from hitl_bridge.adapters.dvc.champions import DvcChampions
-        from hitl_bridge.services.retrain import promote
+        from hitl_bridge.services.dataset.retrain import promote
 
         pipeline = self._pipeline(None)
         champions = DvcChampions(self.settings.root, pipeline.track, pipeline.save)
@@ -213,7 +213,7 @@ class Bridge(Settling):
 
     def load_decisions(self, version: str | None = None) -> pd.DataFrame:
         """What held at a dataset version (the latest if None), one row an item, with inputs and rationales."""
-        from hitl_bridge.services.decisions import decisions_at
+        from hitl_bridge.services.dataset.decisions import decisions_at
 
         held: pd.DataFrame = decisions_at(self.dataset, version).to_pandas()
         return held
@@ -245,7 +245,7 @@ class Bridge(Settling):
     def keep_webhooks(self) -> WebhooksKept:
         """Sees to it that Label Studio calls `daemon.webhook_url` when somebody answers."""
         from hitl_bridge.adapters.label_studio.webhooks import LabelStudioWebhooks
-        from hitl_bridge.services.webhooks import WebhooksKept, keep_webhooks
+        from hitl_bridge.services.sync.webhooks import WebhooksKept, keep_webhooks
 
         url = self.settings.daemon.webhook_url
         if url is None or self._given_labeling is not None:

@@ -12,13 +12,13 @@ from hitl_bridge.settings import read_approver_token
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc.remote import RemoteReport
-    from hitl_bridge.services.audit_report import AuditPicture
-    from hitl_bridge.services.backup import BackupResult
-    from hitl_bridge.services.failures import Failure, Retried
-    from hitl_bridge.services.lots import LotsResult
-    from hitl_bridge.services.quarantine import Doubtful, Ruled
-    from hitl_bridge.services.recall import RecallResult
-    from hitl_bridge.services.thresholds import ThresholdsResult
+    from hitl_bridge.services.audits.audit_report import AuditPicture
+    from hitl_bridge.services.audits.lots import LotsResult
+    from hitl_bridge.services.audits.recall import RecallResult
+    from hitl_bridge.services.keeping.backup import BackupResult
+    from hitl_bridge.services.keeping.failures import Failure, Retried
+    from hitl_bridge.services.keeping.quarantine import Doubtful, Ruled
+    from hitl_bridge.services.policy.thresholds import ThresholdsResult
 
 
 class Settling(Wiring):
@@ -29,8 +29,8 @@ class Settling(Wiring):
     def keep_lots(self) -> LotsResult:
         """Counts new receipts, looks for drift, judges lots by their audits, and tells the webhook of those that are held."""
         from hitl_bridge.errors import UsageError
-        from hitl_bridge.services.lots import keep_lots
-        from hitl_bridge.services.recall import deliver_recalls
+        from hitl_bridge.services.audits.lots import keep_lots
+        from hitl_bridge.services.audits.recall import deliver_recalls
 
         with self._alone():
             ports = self._lot_ports
@@ -46,14 +46,14 @@ class Settling(Wiring):
 
     def audit_picture(self) -> AuditPicture:
         """What audits tell: the auto tier's error by lot and scenario, the whole traffic's accuracy, drift. Writes nothing."""
-        from hitl_bridge.services.audit_report import audit_picture
+        from hitl_bridge.services.audits.audit_report import audit_picture
 
         return audit_picture(self._lot_ports, self.policy)
 
     def recall(self, lot_id: str, *, out: Path | None = None, dry_run: bool = False) -> RecallResult:
         """Lists what that lot released in `out` (`.hitl/recalls/LOT.jsonl` if None), and tells the webhook if there is one."""
         from hitl_bridge.adapters.recalls import write_recall
-        from hitl_bridge.services.recall import recall
+        from hitl_bridge.services.audits.recall import recall
 
         path = out or self.paths.state / "recalls" / f"{lot_id}.jsonl"
         with self._alone():
@@ -62,7 +62,7 @@ class Settling(Wiring):
 
     def lower_audit_rate(self, *, reason: str, by: str | None = None) -> RaisedRate:
         """Puts the settings' audit rate in force again; what comes now is the new reference for drift."""
-        from hitl_bridge.services.lots import lower_audit_rate
+        from hitl_bridge.services.audits.lots import lower_audit_rate
 
         signer = self.signer(by)
         with self._alone():
@@ -74,14 +74,14 @@ class Settling(Wiring):
 
     def thresholds(self) -> ThresholdsResult:
         """Which thresholds are in force, and what the judged items say now; writes nothing."""
-        from hitl_bridge.services.thresholds import show
+        from hitl_bridge.services.policy.thresholds import show
 
         return show(self._threshold_ports, self.policy)
 
     def choose_thresholds(self, *, dry_run: bool = False, force: bool = False) -> ThresholdsResult:
         """Chooses thresholds from the error budget: tighter ones are in force at once, others wait for a sign-off. Without
         `force` only where enough more items were judged since the last time."""
-        from hitl_bridge.services.thresholds import choose
+        from hitl_bridge.services.policy.thresholds import choose
 
         with self._alone():
             result = choose(self._threshold_ports, self.policy, dry_run=dry_run, force=force)
@@ -102,7 +102,7 @@ class Settling(Wiring):
 
     def approve_thresholds(self, *, reason: str, model_version: str | None = None) -> tuple[ThresholdRow, ...]:
         """Puts thresholds that wait for a sign-off in force, in the name of the access token in HITL_APPROVER_TOKEN."""
-        from hitl_bridge.services.thresholds import approve, approver
+        from hitl_bridge.services.policy.thresholds import approve, approver
 
         token = read_approver_token()
         with self._alone():
@@ -115,13 +115,13 @@ class Settling(Wiring):
 
     def quarantined(self) -> list[Doubtful]:
         """Every answer that can't be believed and on which nobody has ruled."""
-        from hitl_bridge.services.quarantine import listed
+        from hitl_bridge.services.keeping.quarantine import listed
 
         return listed(self._quarantine_ports)
 
     def accept_quarantined(self, number: int, *, reason: str, by: str | None = None) -> Ruled:
         """Lets that answer count, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.services.quarantine import accept
+        from hitl_bridge.services.keeping.quarantine import accept
 
         signer = self.signer(by)
         with self._alone():
@@ -129,7 +129,7 @@ class Settling(Wiring):
 
     def drop_quarantined(self, number: int, *, reason: str, by: str | None = None) -> Ruled:
         """Takes that answer off the list for good, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.services.quarantine import drop
+        from hitl_bridge.services.keeping.quarantine import drop
 
         signer = self.signer(by)
         with self._alone():
@@ -137,13 +137,13 @@ class Settling(Wiring):
 
     def failures(self) -> list[Failure]:
         """Every item that was set aside."""
-        from hitl_bridge.services.failures import listed
+        from hitl_bridge.services.keeping.failures import listed
 
         return listed(self.store.desk())
 
     def retry(self, item_id: str | None, *, reason: str = "asked to try again", by: str | None = None) -> Retried:
         """Queues that item (all that were set aside if None) in a new round."""
-        from hitl_bridge.services.failures import retry
+        from hitl_bridge.services.keeping.failures import retry
 
         signer = self.signer(by)
         with self._alone():
@@ -151,7 +151,7 @@ class Settling(Wiring):
 
     def backup(self, file: Path | None = None) -> BackupResult:
         """Copies the store to `file` (by the time, in `.hitl/backups`, if None). Needs no lease: others go on writing."""
-        from hitl_bridge.services.backup import back_up
+        from hitl_bridge.services.keeping.backup import back_up
 
         copies = self.store.backups()
         name = f"bridge-{self.clock.now():%Y%m%dT%H%M%SZ}{copies.suffix()}"
@@ -159,13 +159,13 @@ class Settling(Wiring):
 
     def verify_backup(self, file: Path) -> BackupResult:
         """Reads a backup through and holds it against the notes beside it."""
-        from hitl_bridge.services.backup import verify
+        from hitl_bridge.services.keeping.backup import verify
 
         return verify(self.store.backups(), file)
 
     def accept_restored_store(self, *, by: str | None = None) -> bool:
         """Believes a store that was restored from a backup; False if it is not older than what was published."""
-        from hitl_bridge.services.restored import accept_older_store
+        from hitl_bridge.services.sync.restored import accept_older_store
 
         signer = self.signer(by)
         with self._alone(believed=True):

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
     from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
     from hitl_bridge.adapters.label_studio.client import LabelStudioClient
-    from hitl_bridge.adapters.receipts import ParquetReceipts
+    from hitl_bridge.adapters.receipts.files import ParquetReceipts
     from hitl_bridge.adapters.sql.access_tokens import SqlAccessTokens
     from hitl_bridge.adapters.sql.store import SqlStore
-    from hitl_bridge.services.ingest import IngestPorts
-    from hitl_bridge.services.leases import LeaseTerms
-    from hitl_bridge.services.lots import LotPorts
-    from hitl_bridge.services.online import Answering, FlushPorts
-    from hitl_bridge.services.plan import PlanPorts
-    from hitl_bridge.services.push import PushPorts
-    from hitl_bridge.services.quarantine import QuarantinePorts
-    from hitl_bridge.services.recall import RecallHook
-    from hitl_bridge.services.thresholds import ThresholdPorts
+    from hitl_bridge.services.audits.lots import LotPorts
+    from hitl_bridge.services.audits.recall import RecallHook
+    from hitl_bridge.services.intake.ingest import IngestPorts
+    from hitl_bridge.services.intake.online import Answering, FlushPorts
+    from hitl_bridge.services.keeping.leases import LeaseTerms
+    from hitl_bridge.services.keeping.quarantine import QuarantinePorts
+    from hitl_bridge.services.policy.plan import PlanPorts
+    from hitl_bridge.services.policy.thresholds import ThresholdPorts
+    from hitl_bridge.services.sync.push import PushPorts
 
 
 PROJECTS, COMMIT, DAEMON = "projects", "commit", "daemon"
@@ -99,7 +99,7 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def receipts(self) -> ParquetReceipts:
-        from hitl_bridge.adapters.receipts import ParquetReceipts
+        from hitl_bridge.adapters.receipts.files import ParquetReceipts
 
         return ParquetReceipts(self.paths.receipts)
 
@@ -153,11 +153,11 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def _ingest_ports(self) -> IngestPorts:
-        from hitl_bridge.adapters.prediction_files import item_hashes, read_predictions
+        from hitl_bridge.adapters.predictions.files import item_hashes, read_predictions
         from hitl_bridge.adapters.triage_engine import doubt
         from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
-        from hitl_bridge.services.ingest import IngestPorts
-        from hitl_bridge.services.online import flush
+        from hitl_bridge.services.intake.ingest import IngestPorts
+        from hitl_bridge.services.intake.online import flush
 
         policy, key = self.policy, self.settings.workspace_key
 
@@ -176,7 +176,7 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     def _kept_policy(self) -> ReviewPolicy:
         """The policy in force, kept by its version before the first receipt names it."""
-        from hitl_bridge.services.replay import keep_policy
+        from hitl_bridge.services.policy.replay import keep_policy
 
         policy = self.policy
         version = policy.plan.policy_version
@@ -193,8 +193,8 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def _plan_ports(self) -> PlanPorts:
-        from hitl_bridge.adapters.recorded import ParquetRecord
-        from hitl_bridge.services.plan import PlanPorts
+        from hitl_bridge.adapters.receipts.recorded import ParquetRecord
+        from hitl_bridge.services.policy.plan import PlanPorts
 
         record, policies, receipts = self.store.record(), self.store.policies(), ParquetRecord(self.paths.receipts)
         return PlanPorts(record, policies, receipts, self._engine, self.settings.workspace_key)
@@ -210,10 +210,10 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     def _answering(self, store: OnlineStore) -> Answering:
         """Answers predictions one by one; whoever has it shares it with no other thread."""
-        from hitl_bridge.adapters.prediction_rows import RowRules, check_predictions
-        from hitl_bridge.adapters.receipt_index import ReceiptIndex
+        from hitl_bridge.adapters.predictions.rows import RowRules, check_predictions
+        from hitl_bridge.adapters.receipts.index import ReceiptIndex
         from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
-        from hitl_bridge.services.online import Answering, OnlinePorts
+        from hitl_bridge.services.intake.online import Answering, OnlinePorts
 
         policy, key = self.policy, self.settings.workspace_key
         rules = RowRules(policy.kind, policy.labels, key, policy.plan.attributes)
@@ -230,22 +230,22 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def _flush_ports(self) -> FlushPorts:
-        from hitl_bridge.adapters.receipt_index import receipt_table
-        from hitl_bridge.services.online import FlushPorts
+        from hitl_bridge.adapters.receipts.index import receipt_table
+        from hitl_bridge.services.intake.online import FlushPorts
 
         return FlushPorts(self.store.online(), self.receipts, receipt_table, self.clock, self.settings.workspace_key)
 
     @property
     def _threshold_ports(self) -> ThresholdPorts:
-        from hitl_bridge.services.thresholds import ThresholdPorts
+        from hitl_bridge.services.policy.thresholds import ThresholdPorts
 
         engine = self._engine([(pool.name, pool.when) for pool in self.policy.pools.values()])
         return ThresholdPorts(self.store.thresholds(), engine, self.clock, self.settings.workspace_key, self.settings.policy.plan)
 
     @property
     def _lot_ports(self) -> LotPorts:
-        from hitl_bridge.adapters.receipt_tallies import ParquetTallies
-        from hitl_bridge.services.lots import LotPorts
+        from hitl_bridge.adapters.receipts.tallies import ParquetTallies
+        from hitl_bridge.services.audits.lots import LotPorts
 
         tallies = ParquetTallies(self.paths.receipts, self.policy.plan.auto_tier)
         version = self.settings.policy.plan.policy_version
@@ -268,14 +268,14 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     @cached_property
     def _push_ports(self) -> PushPorts:
-        from hitl_bridge.services.push import PushPorts
+        from hitl_bridge.services.sync.push import PushPorts
 
         return PushPorts(self.store, self.labeling, self.label_config, self.clock, self.settings.workspace_key)
 
     @cached_property
     def _quarantine_ports(self) -> QuarantinePorts:
         from hitl_bridge.adapters.label_studio.payloads import controls_of
-        from hitl_bridge.services.quarantine import QuarantinePorts
+        from hitl_bridge.services.keeping.quarantine import QuarantinePorts
 
         reachable = self._given_labeling is not None or self.settings.token is not None
 
@@ -289,7 +289,7 @@ class Wiring(AbstractContextManager["Wiring"]):
     @contextmanager
     def _alone(self, scope: str = PROJECTS, *, believed: bool = False) -> Iterator[None]:
         """Holds the lease of `scope`; whatever the store is told meanwhile is refused once somebody has taken it over."""
-        from hitl_bridge.services.leases import held
+        from hitl_bridge.services.keeping.leases import held
 
         if self.store.fence is not None and self.store.fence.scope == scope:
             yield  # a verb within a verb
@@ -305,7 +305,7 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     def _refuse_older_store(self) -> None:
         """Once, when the first verb begins: who puts an old store in place does it while nothing runs."""
-        from hitl_bridge.services.restored import refuse_older_store
+        from hitl_bridge.services.sync.restored import refuse_older_store
 
         if self._believed or not (self.settings.root / ".dvc").is_dir():
             return
@@ -315,7 +315,7 @@ class Wiring(AbstractContextManager["Wiring"]):
     @contextmanager
     def stand_by(self, stop: Callable[[], bool]) -> Iterator[Lease | None]:
         """Waits until no other daemon loops over this store, and holds its place until the end; None if told to `stop`."""
-        from hitl_bridge.services.leases import kept_alive, wait_for
+        from hitl_bridge.services.keeping.leases import kept_alive, wait_for
 
         lease = wait_for(self._lease_terms, DAEMON, stop=stop)
         if lease is None:
@@ -327,7 +327,7 @@ class Wiring(AbstractContextManager["Wiring"]):
     @cached_property
     def _lease_terms(self) -> LeaseTerms:
         from hitl_bridge.adapters.processes import is_dead, this_process
-        from hitl_bridge.services.leases import LeaseTerms
+        from hitl_bridge.services.keeping.leases import LeaseTerms
 
         return LeaseTerms(self.store.leases(), this_process(), is_dead, self.clock)
 

@@ -14,15 +14,15 @@ from hitl_bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.label_studio.local_server import LocalServer
-    from hitl_bridge.services.doctor import Check
-    from hitl_bridge.services.init import InitRequest, InitResult
+    from hitl_bridge.services.keeping.doctor import Check
+    from hitl_bridge.services.keeping.init import InitRequest, InitResult
 
 
 def make_workspace(request: InitRequest) -> InitResult:
     """`init`, with the template of this installation, on this machine's git and DVC."""
     from hitl_bridge.adapters.workspace import WorkspaceTools
     from hitl_bridge.adapters.workspace_template import PackagedTemplate
-    from hitl_bridge.services.init import init
+    from hitl_bridge.services.keeping.init import init
 
     return init(request, PackagedTemplate(), WorkspaceTools())
 
@@ -31,7 +31,7 @@ def check_workspace(root: Path) -> list[Check]:
     """`doctor`: every check with its remedy. Never raises."""
     from hitl_bridge.adapters.triage_engine.rules import DuckDbRules
     from hitl_bridge.adapters.workspace import WorkspaceTools
-    from hitl_bridge.services.doctor import Probes, doctor
+    from hitl_bridge.services.keeping.doctor import Probes, doctor
 
     tools = WorkspaceTools()
     settings: Settings | BridgeError

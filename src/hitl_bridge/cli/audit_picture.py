@@ -9,7 +9,7 @@ from hitl_bridge.cli.render import console, facts, grid
 
 if TYPE_CHECKING:
     from hitl_bridge.core.audits.audited import AutoError
-    from hitl_bridge.services.audit_report import AuditPicture, DriftLine, LotLine
+    from hitl_bridge.services.audits.audit_report import AuditPicture, DriftLine, LotLine
 
 _WIDTH = 32
 _HEADS = ("items", "audits", "wrong", "error", "interval")

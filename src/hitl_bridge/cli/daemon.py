@@ -31,7 +31,7 @@ def daemon(
 ) -> None:
     """Repeat the cycle until stopped (SIGTERM or Ctrl-C), whoever is away meanwhile; a second daemon stands by."""
     from hitl_bridge.daemon import Shared, heed_libraries, run
-    from hitl_bridge.services.health import Vitals
+    from hitl_bridge.services.keeping.health import Vitals
 
     with open_workspace(context) as bridge:
         known = bridge.settings.daemon
@@ -54,7 +54,7 @@ def serve(
     """Answer predictions, health and metrics over HTTP without the cycle, until stopped (SIGTERM or Ctrl-C)."""
     from hitl_bridge.daemon import Shared, heed_libraries
     from hitl_bridge.daemon.ending import ending_in_time
-    from hitl_bridge.services.health import Vitals
+    from hitl_bridge.services.keeping.health import Vitals
 
     with open_workspace(context) as bridge:
         shared = Shared(Vitals(bridge.clock))
@@ -87,7 +87,7 @@ def _routes(bridge: Bridge, shared: Shared, listen: str | None) -> Iterator[None
 @token.command("new")
 def new_token(context: typer.Context, name: Name, by: By = None, as_json: Json = False) -> None:
     """Make a token and show it, this once: only its SHA-256 is kept."""
-    from hitl_bridge.services.access import make_token
+    from hitl_bridge.services.keeping.access import make_token
 
     with open_workspace(context) as bridge:
         made = make_token(bridge.access_tokens, bridge.clock, name, by=bridge.signer(by))
@@ -112,7 +112,7 @@ def list_tokens(context: typer.Context, as_json: Json = False) -> None:
 @token.command("revoke")
 def revoke(context: typer.Context, name: Name, by: By = None) -> None:
     """Take a token back; a running daemon refuses it within seconds."""
-    from hitl_bridge.services.access import revoke_token
+    from hitl_bridge.services.keeping.access import revoke_token
 
     with open_workspace(context) as bridge:
         revoke_token(bridge.access_tokens, bridge.clock, name, by=bridge.signer(by))

@@ -13,8 +13,8 @@ from hitl_bridge.cli.options import DryRun, Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json, progress
 
 if TYPE_CHECKING:
-    from hitl_bridge.services.cycle import CycleResult
-    from hitl_bridge.services.troubles import Trouble
+    from hitl_bridge.services.sync.cycle import CycleResult
+    from hitl_bridge.services.sync.troubles import Trouble
 
 _WITH_PROBLEMS = 1
 _SHOWN_PROBLEMS = 20

@@ -11,7 +11,7 @@ from hitl_bridge.cli.render import console, grid, print_json
 from hitl_bridge.errors import UsageError
 
 if TYPE_CHECKING:
-    from hitl_bridge.services.quarantine import Ruled
+    from hitl_bridge.services.keeping.quarantine import Ruled
 
 quarantine = typer.Typer(no_args_is_help=True, help="Answers that can't be believed: a person says whether they count.")
 failures = typer.Typer(no_args_is_help=True, help="Items that were set aside: a person asks for another try.")

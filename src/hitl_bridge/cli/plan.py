@@ -33,7 +33,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what policies would ask of reviewers and let through, from what was recorded."""
-    from hitl_bridge.services.plan import PlanWish
+    from hitl_bridge.services.policy.plan import PlanWish
 
     if chart is not None and chart.suffix != ".svg":
         raise UsageError(f"{chart} is no name for a chart.", remedy="End it in .svg.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hitl_bridge.core.budget.choosing import Outlook
     from hitl_bridge.core.budget.error_budget import Figures
     from hitl_bridge.core.triage.plan import Threshold
-    from hitl_bridge.services.thresholds import ModelThresholds, ThresholdsResult
+    from hitl_bridge.services.policy.thresholds import ModelThresholds, ThresholdsResult
 
 app = typer.Typer(help="Thresholds chosen from the error budget, and who lets more through.", invoke_without_command=True)
 

@@ -23,7 +23,7 @@ def init(
 ) -> None:
     """Make a git + DVC workspace: settings, label configs, pipeline."""
     from hitl_bridge.bootstrap import make_workspace
-    from hitl_bridge.services.init import InitRequest, parse_labels
+    from hitl_bridge.services.keeping.init import InitRequest, parse_labels
 
     result = make_workspace(
         InitRequest(

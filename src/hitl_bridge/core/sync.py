@@ -1,4 +1,4 @@
-"""What we know × what the labeling service shows → a plan, as values. `services.push` and `services.pull` carry it out."""
+"""What we know × what the labeling service shows → a plan, as values. `services.sync` carries it out."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from hitl_bridge.daemon.log import Log, heed_libraries, logger
 from hitl_bridge.daemon.loop import Loop
 from hitl_bridge.daemon.pauses import Pauses
 from hitl_bridge.errors import LeaseLost, OutsideUnavailable
-from hitl_bridge.services.health import Vitals
-from hitl_bridge.services.webhooks import Nudges
+from hitl_bridge.services.keeping.health import Vitals
+from hitl_bridge.services.sync.webhooks import Nudges
 from hitl_bridge.settings import notify_socket
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from hitl_bridge.daemon.pauses import Pauses
 from hitl_bridge.errors import LeaseLost, OutsideUnavailable, RefusedForSafety, StoreUnavailable
-from hitl_bridge.services.health import DATASET, STORE
+from hitl_bridge.services.keeping.health import DATASET, STORE
 
 if TYPE_CHECKING:
     from hitl_bridge.bootstrap import Bridge

@@ -16,7 +16,7 @@ from types import FrameType
 
 from hitl_bridge.adapters.child_processes import end_children
 from hitl_bridge.daemon.log import Log
-from hitl_bridge.services.health import Vitals
+from hitl_bridge.services.keeping.health import Vitals
 
 GRACE = 8.0
 """Seconds for the step in hand; with ending child processes it stays below ten."""

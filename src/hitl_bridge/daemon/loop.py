@@ -18,15 +18,15 @@ from hitl_bridge.errors import (
     StoreUnavailable,
 )
 from hitl_bridge.ports import Lease
-from hitl_bridge.services.health import LABELING, STORE
+from hitl_bridge.services.keeping.health import LABELING, STORE
 
 if TYPE_CHECKING:
     from hitl_bridge.bootstrap import Bridge
     from hitl_bridge.daemon import Shared
-    from hitl_bridge.services.pull import PullResult
-    from hitl_bridge.services.push import PushResult
-    from hitl_bridge.services.resolve import ResolveResult
-    from hitl_bridge.services.troubles import Trouble
+    from hitl_bridge.services.sync.pull import PullResult
+    from hitl_bridge.services.sync.push import PushResult
+    from hitl_bridge.services.sync.resolve import ResolveResult
+    from hitl_bridge.services.sync.troubles import Trouble
 
 TICK = 5.0
 """Seconds after which a waiting loop shows that it lives."""

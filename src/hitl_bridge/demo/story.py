@@ -29,11 +29,11 @@ from hitl_bridge.demo.labeling import DemoLabeling, open_labeling
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
 from hitl_bridge.demo.subjects import Day, Row, Subject, handwritten_digits, support_inbox
 from hitl_bridge.errors import UsageError
-from hitl_bridge.services.init import InitRequest
+from hitl_bridge.services.keeping.init import InitRequest
 from hitl_bridge.stages.predict import predict
 
 if TYPE_CHECKING:
-    from hitl_bridge.services.retrain import RetrainResult
+    from hitl_bridge.services.dataset.retrain import RetrainResult
 
 APPROVER = "Demo Approver"
 YOU = "demo-you@example.com"

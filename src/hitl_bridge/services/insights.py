@@ -11,7 +11,7 @@ from hitl_bridge.core.model import JSON, ItemId, Op, Outcome, Split
 from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.errors import UnknownName
 from hitl_bridge.ports import Clock, Insights, OnlineStore, Receipts, StateStore, WorkspacePaths
-from hitl_bridge.services.retrain import read_json
+from hitl_bridge.services.dataset.retrain import read_json
 
 
 @dataclass(frozen=True, slots=True)

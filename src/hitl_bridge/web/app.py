@@ -1,4 +1,4 @@
-"""The routes. Each is a few lines: what there is to tell is kept in `services.health`."""
+"""The routes. Each is a few lines: what there is to tell is kept in `services.keeping.health`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from hitl_bridge.core.model import ProjectId
-from hitl_bridge.services.access import Doorkeeper
-from hitl_bridge.services.health import DATASET, LABELING, STORE, Figures, Kept, OutsideWatch, Vitals, described, figures
-from hitl_bridge.services.online_desk import Desk
-from hitl_bridge.services.webhooks import PATH, SECRET_HEADER, Nudges, is_secret_of
+from hitl_bridge.services.intake.online_desk import Desk
+from hitl_bridge.services.keeping.access import Doorkeeper
+from hitl_bridge.services.keeping.health import DATASET, LABELING, STORE, Figures, Kept, OutsideWatch, Vitals, described, figures
+from hitl_bridge.services.sync.webhooks import PATH, SECRET_HEADER, Nudges, is_secret_of
 from hitl_bridge.web import predictions
 from hitl_bridge.web.guard import MOST_BODY, Door, Guard, unauthorized
 from hitl_bridge.web.metrics import exposition

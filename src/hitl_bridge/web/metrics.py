@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from hitl_bridge.services.health import Figures, Vitals
-from hitl_bridge.services.online_desk import BUCKETS, RESULTS, OnlineFigures
-from hitl_bridge.services.webhooks import Nudges
+from hitl_bridge.services.intake.online_desk import BUCKETS, RESULTS, OnlineFigures
+from hitl_bridge.services.keeping.health import Figures, Vitals
+from hitl_bridge.services.sync.webhooks import Nudges
 
 _PREFIX = "hitl_bridge_"
 

@@ -16,14 +16,14 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from hitl_bridge.adapters.prediction_files import strict_json
-from hitl_bridge.adapters.prediction_rows import RowProblem
+from hitl_bridge.adapters.predictions.files import strict_json
+from hitl_bridge.adapters.predictions.rows import RowProblem
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import JSON, Problem
 from hitl_bridge.errors import OutsideUnavailable
 from hitl_bridge.ports import RequestKey
-from hitl_bridge.services.online import Answered, Asked, Conflict, Result
-from hitl_bridge.services.online_desk import MOST_ROWS, Busy, Desk
+from hitl_bridge.services.intake.online import Answered, Asked, Conflict, Result
+from hitl_bridge.services.intake.online_desk import MOST_ROWS, Busy, Desk
 from hitl_bridge.web.guard import CALLER
 
 PATH: Final = "/v1/predictions"

@@ -1,0 +1,1 @@
+"""Predictions as they come in: sources, formats, and the checks of every row."""

@@ -1,0 +1,1 @@
+"""Receipts as immutable Parquet files: written, found again, counted, read in parts."""

@@ -1,0 +1,1 @@
+"""Decisions become dataset versions, and dataset versions a candidate."""

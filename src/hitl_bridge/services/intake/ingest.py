@@ -1,0 +1,357 @@
+"""Takes predictions in: known ones are passed over, the rest are triaged, and those that need a person become items.
+
+Receipts are durable first; then the batch, its receipts and its items are recorded in one transaction. A crash between
+the two leaves a file that nothing counts on, and the same command run again does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hitl_bridge.core import draws
+from hitl_bridge.core.model import JSON, BatchId, Item, Problem, Purpose
+from hitl_bridge.core.triage import normalise
+from hitl_bridge.core.triage.arrivals import (
+    Found,
+    among,
+    by_item,
+    content_of,
+    find_new,
+    hashes_of,
+    in_buckets,
+    known_receipts,
+)
+from hitl_bridge.core.triage.revisions import Digests
+from hitl_bridge.ports import Batch, Clock, PredictionChunk, ReceiptFile, Receipts, StateStore, TriageEngine
+from hitl_bridge.services.intake.queueing import CONFLICT, first_digests, queued_item
+
+if TYPE_CHECKING:
+    from hitl_bridge.core.policy import ReviewPolicy
+
+BATCH_ROWS = 100_000
+"""A longer input is taken in as several batches, each all or nothing, so that memory does not grow with its length."""
+
+LONG_BATCH_ROWS = 524_288
+"""The same for an input that is read column by column, where a batch of this size takes a second."""
+
+LISTED_PROBLEMS = 10_000
+"""Problems that a result lists; the rejects files have all of them."""
+
+Progress: TypeAlias = Callable[[int], None]
+
+
+class PredictionReader(Protocol):
+    def __call__(self, source: str, progress: Progress | None) -> Iterator[PredictionChunk]:
+        """The predictions of a file, or of the standard input if `source` is `-`. Raises UsageError if it can't be read."""
+
+
+class ItemHashes(Protocol):
+    def __call__(self, source: str) -> tuple[int, Iterator[NDArray[np.uint64]]] | None:
+        """About how many rows a source has, and the hashes of their items; None if that can't be told without reading it."""
+
+
+class RejectsWriter(Protocol):
+    def write_rejects(self, batch_id: BatchId, problems: Iterable[Problem], *, more: bool) -> str:
+        """Keeps file, row and reason of the rows that were not taken; returns where. `more`: in the same place as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestPorts:
+    """What ingest needs of the world, and the workspace's key. `batch_rows` is the length of a batch, `long_batch_rows` where
+    the input is read column by column; `item_hashes` looks through such an input beforehand. `settle` puts what was
+    answered online meanwhile where the receipts are, for a batch to be held against. `asks_other_models`: a rule names
+    `disagreement`."""
+
+    read: PredictionReader
+    store: StateStore
+    engine: TriageEngine
+    receipts: Receipts
+    rejects: RejectsWriter
+    clock: Clock
+    key: bytes
+    batch_rows: int = BATCH_ROWS
+    long_batch_rows: int = LONG_BATCH_ROWS
+    item_hashes: ItemHashes = lambda source: None
+    settle: Callable[[], object] = lambda: None
+    asks_other_models: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What became of an input. `batches` is one for each length of a batch, `batch_id` the first of them.
+
+    `rejected` counts the problem rows. `rejects_path` is where all of them are listed; None if there are none, or in a
+    dry run.
+    """
+
+    batch_id: BatchId | None = None
+    read: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    problems: tuple[Problem, ...] = ()
+    tiers: Mapping[str, int] = field(default_factory=dict)
+    audits: int = 0
+    rejected: int = 0
+    rejects_path: str | None = None
+    batches: tuple[BatchId, ...] = ()
+
+    def plus(self, other: IngestResult) -> IngestResult:
+        return IngestResult(
+            batch_id=self.batch_id or other.batch_id,
+            read=self.read + other.read,
+            accepted=self.accepted + other.accepted,
+            duplicates=self.duplicates + other.duplicates,
+            problems=(self.problems + other.problems)[:LISTED_PROBLEMS],
+            tiers={name: self.tiers.get(name, 0) + other.tiers.get(name, 0) for name in {**self.tiers, **other.tiers}},
+            audits=self.audits + other.audits,
+            rejected=self.rejected + other.rejected,
+            rejects_path=self.rejects_path or other.rejects_path,
+            batches=self.batches + other.batches,
+        )
+
+
+def ingest(
+    ports: IngestPorts, policy: ReviewPolicy, source: str, *, dry_run: bool = False, progress: Progress | None = None
+) -> IngestResult:
+    """Takes in all of `source`. Running it again on the same input changes nothing and counts its rows as duplicates.
+
+    Args:
+        source: a file, or `-`.
+        dry_run: computes everything and writes nothing. Repetitions across batches of one input are not seen then.
+        progress: told the number of rows read so far.
+
+    Raises:
+        UsageError: `source` can't be read, or a rule can't be evaluated.
+        RefusedForSafety: receipts that the store counts on are missing.
+    """
+    result = IngestResult(tiers={tier.name: 0 for tier in policy.plan.tiers})
+    seen = _Seen.before(ports, source)
+    for gathered in _gathered(ports.read(source, progress), ports):
+        taken, problems = _Intake(ports, policy, Path(source).name, dry_run, seen).take(gathered)
+        result = result.plus(taken)
+        if problems and result.batch_id and not dry_run:
+            path = ports.rejects.write_rejects(result.batch_id, problems, more=result.rejects_path is not None)
+            result = replace(result, rejects_path=path)
+    return result
+
+
+def _gathered(chunks: Iterable[PredictionChunk], ports: IngestPorts) -> Iterator[PredictionChunk]:
+    """Chunks put together to batches: by rows read, so that the same input is always cut at the same places. No batch holds
+    rows of two files."""
+    held: list[PredictionChunk] = []
+    for chunk in chunks:
+        if held and _kind(held[0]) != _kind(chunk):
+            yield _joined(held)
+            held = []
+        held.append(chunk)
+        if sum(each.read for each in held) >= (ports.batch_rows if chunk.whole is None else ports.long_batch_rows):
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _kind(chunk: PredictionChunk) -> tuple[str, bool]:
+    return chunk.file, chunk.whole is None
+
+
+def _joined(chunks: Sequence[PredictionChunk]) -> PredictionChunk:
+    wholes = [chunk.whole for chunk in chunks if chunk.whole is not None]
+    parts = [chunk.predictions for chunk in chunks]
+    return PredictionChunk(
+        predictions=in_buckets(parts) if wholes else by_item(pa.concat_tables(parts)),
+        problems=tuple(problem for chunk in chunks for problem in chunk.problems),
+        read=sum(chunk.read for chunk in chunks),
+        file=chunks[0].file,
+        whole=(lambda rows: pa.concat_tables([whole(rows) for whole in wholes])) if wholes else None,
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a look at the items of a whole source told beforehand: `items` (hashes) come twice in it or have receipts in one of
+    `files`. None for `items` where nobody looked, or they are too many: then each batch asks for all of its rows."""
+
+    items: NDArray[np.uint64] | None = None
+    files: set[str] = field(default_factory=set)
+
+    @classmethod
+    def before(cls, ports: IngestPorts, source: str) -> _Seen:
+        found = ports.item_hashes(source)
+        if found is None or found[0] <= ports.long_batch_rows:
+            return cls()
+        files, (rows, hashes) = ports.store.receipt_files(), found
+        return cls(ports.receipts.repeated(files, hashes, rows), {file.path for file in files})
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """One batch on its way in."""
+
+    ports: IngestPorts
+    policy: ReviewPolicy
+    name: str
+    dry_run: bool
+    seen: _Seen
+
+    def take(self, gathered: PredictionChunk) -> tuple[IngestResult, tuple[Problem, ...]]:
+        """What became of the batch, and all of its problem rows. Done again if one of its items was answered online
+        meanwhile: that is known then."""
+        content = self._content(gathered.predictions, gathered.problems)
+        if self._is_recorded(gathered, content):
+            return _all_known(normalise.batch_id(self.ports.key, content), gathered), gathered.problems
+        while True:
+            if not self.dry_run:
+                self.ports.settle()
+            taken = self._taken(gathered, content)
+            if taken is not None:
+                return taken
+
+    def _taken(self, gathered: PredictionChunk, content: str) -> tuple[IngestResult, tuple[Problem, ...]] | None:
+        predictions = gathered.predictions
+        known = self._known(predictions)
+        old = partial(_first_form, gathered, key=self.ports.key)
+        found = find_new(predictions, known, old, self.seen.items)
+        problems = gathered.problems + _conflicts(gathered, found)
+        batch_id = normalise.batch_id(self.ports.key, content)
+        fresh = self._with_disagreement(_with_revisions(predictions, found))
+        receipts = self.ports.engine.triage(fresh, self.policy.plan, self.ports.key) if fresh.num_rows else None
+        result = _counted(batch_id, gathered.read, found, problems, receipts)
+        if receipts is not None and not self.dry_run:
+            items = self._items(batch_id, replace(gathered, predictions=fresh), receipts, known)
+            if not self._record(result, content, receipts.append_column("item_hash", fresh["item_hash"]), items):
+                return None
+        return result, problems
+
+    def _is_recorded(self, gathered: PredictionChunk, content: str) -> bool:
+        """Whether these very rows were taken in before, none of them in conflict with another: then each is a duplicate, and a
+        long input that was broken off goes on quickly."""
+        batch = self.ports.store.batch(normalise.batch_id(self.ports.key, content))
+        return batch is not None and (batch.read, batch.problems) == (gathered.read, len(gathered.problems))
+
+    def _with_disagreement(self, fresh: pa.Table) -> pa.Table:
+        """Only where a rule asks for it: it needs a look at other receipts of the same items."""
+        if not self.ports.asks_other_models or not fresh.num_rows:
+            return fresh
+        return self.ports.receipts.with_disagreement(self.ports.store.receipt_files(), fresh)
+
+    def _known(self, predictions: pa.Table) -> pa.Table:
+        """Receipts of items in this batch. Of files that a look beforehand has seen, only what it told of is asked for."""
+        files: list[ReceiptFile] = self.ports.store.receipt_files()
+        asked = predictions.select(["item_id", "item_hash"])
+        if self.seen.items is None:
+            return self.ports.receipts.known(files, asked)
+        told = asked.filter(pa.array(among(hashes_of(asked), self.seen.items)))
+        others = [file for file in files if file.path not in self.seen.files]
+        before = [file for file in files if file.path in self.seen.files]
+        both = [self.ports.receipts.known(before, told), self.ports.receipts.known(others, asked)]
+        return pa.concat_tables([each for each in both if each.num_rows] or both[:1])
+
+    def _content(self, predictions: pa.Table, problems: Sequence[Problem]) -> str:
+        """What is in the batch, digested. A batch of nothing but problems is named by them."""
+        if predictions.num_rows:
+            return content_of(self.ports.key, predictions)
+        lines = [self.name, *(f"{problem.row}\x1f{problem.reason}" for problem in problems)]
+        return draws.digest(self.ports.key, "batch content", "\n".join(lines))
+
+    def _items(self, batch_id: BatchId, fresh: PredictionChunk, receipts: pa.Table, known: pa.Table) -> list[Item]:
+        """An item for each revision that a person is to see and that is not an item yet: a new model version's receipt
+        neither asks again what is decided nor changes what is open."""
+        asked = {(receipt.arrival.item_id, receipt.revision) for receipt in known_receipts(known) if receipt.asked}
+        received_at = self.ports.clock.now()
+        wanted = _in_order(fresh.predictions["row"], pc.indices_nonzero(receipts["purpose"].is_valid()))
+        items = []
+        for row, receipt in zip(_rows(_whole(fresh, wanted)), _rows(receipts.take(wanted)), strict=True):
+            identity = (str(receipt["item_id"]), cast("int", receipt["revision"]))
+            if identity not in asked:
+                asked.add(identity)
+                items.append(queued_item(self.policy, self.ports.key, batch_id, row, receipt, received_at))
+        return items
+
+    def _record(self, result: IngestResult, content: str, receipts: pa.Table, items: Sequence[Item]) -> bool:
+        batch = Batch(
+            batch_id=result.batches[0],
+            source=self.name,
+            content_sha256=content,
+            read=result.read,
+            accepted=result.accepted,
+            duplicates=result.duplicates,
+            problems=result.rejected,
+            tiers=result.tiers,
+            audits=result.audits,
+            received_at=self.ports.clock.now(),
+        )
+        file, taken = self.ports.receipts.write(batch.batch_id, receipts), receipts["item_id"]
+        self.seen.files.add(file.path)  # what comes later in this source and is in it, the look beforehand told of
+        return self.ports.store.record_batch(batch, file, items, touches=lambda ids: pc.any(_one_of(taken, ids)).as_py())
+
+
+def _conflicts(gathered: PredictionChunk, found: Found) -> tuple[Problem, ...]:
+    rows = sorted(gathered.predictions["row"].take(pa.array(found.conflicts)).to_pylist())
+    return tuple(Problem(row=row, reason=CONFLICT, file=gathered.file) for row in rows)
+
+
+def _with_revisions(predictions: pa.Table, found: Found) -> pa.Table:
+    whole = len(found.fresh) == predictions.num_rows
+    fresh = predictions if whole else predictions.take(pa.array(found.fresh))
+    return fresh.append_column("revision", pa.array(found.revisions, pa.int32()))
+
+
+def _in_order(rows: pa.ChunkedArray, places: pa.Array) -> pa.Array:
+    """Those places in the order in which their rows came."""
+    return places.take(pc.sort_indices(rows.take(places)))
+
+
+def _whole(chunk: PredictionChunk, places: pa.Array) -> pa.Table:
+    """The rows at these places with all columns. The places are in the order of the rows."""
+    if chunk.whole is None:
+        return chunk.predictions.take(places)
+    return chunk.whole(chunk.predictions["row"].take(places).to_pylist())
+
+
+def _first_form(chunk: PredictionChunk, places: Sequence[int], key: bytes) -> list[Digests]:
+    order = _in_order(chunk.predictions["row"], pa.array(places, pa.int64()))
+    digests = {place: first_digests(key, row) for place, row in zip(order.to_pylist(), _rows(_whole(chunk, order)), strict=True)}
+    return [digests[place] for place in places]
+
+
+def _counted(batch_id: BatchId, read: int, found: Found, problems: Sequence[Problem], receipts: pa.Table | None) -> IngestResult:
+    return IngestResult(
+        batch_id=batch_id,
+        batches=(batch_id,),
+        read=read,
+        accepted=len(found.fresh),
+        duplicates=found.duplicates,
+        rejected=len(problems),
+        problems=tuple(problems[:LISTED_PROBLEMS]),
+        tiers={} if receipts is None else _counts(receipts["tier"]),
+        audits=0 if receipts is None else _counts(receipts["purpose"]).get(Purpose.AUDIT, 0),
+    )
+
+
+def _all_known(batch_id: BatchId, gathered: PredictionChunk) -> IngestResult:
+    rows, none = gathered.predictions.num_rows, np.zeros(0, np.int64)
+    found = Found(none, none.astype(np.int32), rows, none)
+    return _counted(batch_id, gathered.read, found, gathered.problems, None)
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in column.value_counts().to_pylist()}
+
+
+def _one_of(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
+    return pc.is_in(column, pa.array(values, pa.string()))
+
+
+def _rows(table: pa.Table) -> Iterator[Mapping[str, JSON]]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()

@@ -1,0 +1,1 @@
+"""What the policy is, was and would do: thresholds chosen, plans made, receipts computed again."""
