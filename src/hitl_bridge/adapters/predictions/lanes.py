@@ -36,8 +36,8 @@ _T = TypeVar("_T")
 _ROWS = 65_536
 _BYTES = 64 * 1024 * 1024
 _FEWEST = 1_000
-_WORKERS, _AHEAD = 2, 3
-"""Parts that are checked at the same time, and how many are begun before they are asked for."""
+_WORKERS, _AHEAD = 2, 5
+"""Parts that are checked at the same time, and how many are read, and then checked, before they are asked for."""
 
 _CODED = ("model_version", "scenario")
 _UNREADABLE = (OSError, pa.ArrowException)
@@ -65,7 +65,7 @@ class ParquetLane:
 
     def _checks(self) -> Iterator[Callable[[], PredictionChunk]]:
         done = 0
-        for part in self._parts():
+        for part in ahead(self._parts(), _AHEAD):
             yield _Part(part, done, self).chunk
             done += part.num_rows
 

@@ -7,6 +7,7 @@ the two leaves a file that nothing counts on, and the same command run again doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 100_000
 """A longer input is taken in as several batches, each all or nothing, so that memory does not grow with its length."""
 
-LONG_BATCH_ROWS = 524_288
-"""The same for an input that is read column by column, where a batch of this size takes a second."""
+LONG_BATCH_ROWS = 262_144
+"""The same for an input that is read column by column, where a batch of this size takes half a second."""
 
 LISTED_PROBLEMS = 10_000
 """Problems that a result lists; the rejects files have all of them."""
@@ -134,9 +135,8 @@ def ingest(
         RefusedForSafety: receipts that the store counts on are missing.
     """
     result = IngestResult(tiers={tier.name: 0 for tier in policy.plan.tiers})
-    seen = _Seen.before(ports, source)
-    for gathered in _gathered(ports.read(source, progress), ports):
-        taken, problems = _Intake(ports, policy, Path(source).name, dry_run, seen).take(gathered)
+    intake = _Intake(ports, policy, Path(source).name, dry_run, _Seen.before(ports, source))
+    for taken, problems in intake.in_turn(_gathered(ports.read(source, progress), ports)):
         result = result.plus(taken)
         if problems and result.batch_id and not dry_run:
             path = ports.rejects.write_rejects(result.batch_id, problems, more=result.rejects_path is not None)
@@ -193,44 +193,91 @@ class _Seen:
         return cls(ports.receipts.repeated(files, hashes, rows), {file.path for file in files})
 
 
+Taken: TypeAlias = tuple[IngestResult, tuple[Problem, ...]]
+"""What became of a batch, and all of its problem rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A batch that was triaged and is not recorded yet."""
+
+    gathered: PredictionChunk
+    content: str
+    result: IngestResult
+    problems: tuple[Problem, ...]
+    receipts: pa.Table | None = None
+    items: Sequence[Item] = ()
+
+
+@dataclass(slots=True)
+class _Before:
+    """The batch before, while it is written and recorded beside the triage of the next one."""
+
+    done: Future[Taken] | None = None
+
+    def wait(self) -> None:
+        if self.done is not None:
+            self.done.result()
+
+    def taken(self) -> Iterator[Taken]:
+        """Its end, once."""
+        if self.done is not None:
+            done, self.done = self.done, None
+            yield done.result()
+
+
 @dataclass(frozen=True, slots=True)
 class _Intake:
-    """One batch on its way in."""
+    """Batches on their way in."""
 
     ports: IngestPorts
     policy: ReviewPolicy
     name: str
     dry_run: bool
     seen: _Seen
+    before: _Before = field(default_factory=_Before)
 
-    def take(self, gathered: PredictionChunk) -> tuple[IngestResult, tuple[Problem, ...]]:
-        """What became of the batch, and all of its problem rows. Done again if one of its items was answered online
-        meanwhile: that is known then."""
-        content = self._content(gathered.predictions, gathered.problems)
-        if self._is_recorded(gathered, content):
-            return _all_known(normalise.batch_id(self.ports.key, content), gathered), gathered.problems
-        while True:
-            if not self.dry_run:
-                self.ports.settle()
-            taken = self._taken(gathered, content)
-            if taken is not None:
-                return taken
+    def in_turn(self, batches: Iterable[PredictionChunk]) -> Iterator[Taken]:
+        """What became of each. One is written while the next is triaged, and recorded before the next is."""
+        with ThreadPoolExecutor(1) as beside:
+            for gathered in batches:
+                content = self._content(gathered.predictions, gathered.problems)
+                if self._is_recorded(gathered, content):
+                    yield from self.before.taken()
+                    yield _all_known(normalise.batch_id(self.ports.key, content), gathered), gathered.problems
+                    continue
+                draft = self._draft(gathered, content)
+                yield from self.before.taken()
+                self.before.done = beside.submit(self._recorded, draft)
+            yield from self.before.taken()
 
-    def _taken(self, gathered: PredictionChunk, content: str) -> tuple[IngestResult, tuple[Problem, ...]] | None:
+    def _recorded(self, draft: _Draft) -> Taken:
+        """Triaged again, until none of the batch's items was answered online meanwhile: that is known then."""
+        while draft.receipts is not None and not self.dry_run and not self._record(draft):
+            draft = self._draft(draft.gathered, draft.content, alone=True)
+        return draft.result, draft.problems
+
+    def _draft(self, gathered: PredictionChunk, content: str, *, alone: bool = False) -> _Draft:
+        """The batch triaged, held against what is known of its items.
+
+        Args:
+            alone: nothing is being recorded beside it.
+        """
+        if not self.dry_run:
+            self.ports.settle()
         predictions = gathered.predictions
-        known = self._known(predictions)
+        known = self._known(predictions, alone=alone)
         old = partial(_first_form, gathered, key=self.ports.key)
         found = find_new(predictions, known, old, self.seen.items)
         problems = gathered.problems + _conflicts(gathered, found)
         batch_id = normalise.batch_id(self.ports.key, content)
         fresh = self._with_disagreement(_with_revisions(predictions, found))
-        receipts = self.ports.engine.triage(fresh, self.policy.plan, self.ports.key) if fresh.num_rows else None
+        if not fresh.num_rows:
+            return _Draft(gathered, content, _counted(batch_id, gathered.read, found, problems, None), problems)
+        receipts = self.ports.engine.triage(fresh, self.policy.plan, self.ports.key)
         result = _counted(batch_id, gathered.read, found, problems, receipts)
-        if receipts is not None and not self.dry_run:
-            items = self._items(batch_id, replace(gathered, predictions=fresh), receipts, known)
-            if not self._record(result, content, receipts.append_column("item_hash", fresh["item_hash"]), items):
-                return None
-        return result, problems
+        items = () if self.dry_run else self._items(batch_id, replace(gathered, predictions=fresh), receipts, known)
+        return _Draft(gathered, content, result, problems, receipts.append_column("item_hash", fresh["item_hash"]), items)
 
     def _is_recorded(self, gathered: PredictionChunk, content: str) -> bool:
         """Whether these very rows were taken in before, none of them in conflict with another: then each is a duplicate, and a
@@ -244,13 +291,16 @@ class _Intake:
             return fresh
         return self.ports.receipts.with_disagreement(self.ports.store.receipt_files(), fresh)
 
-    def _known(self, predictions: pa.Table) -> pa.Table:
-        """Receipts of items in this batch. Of files that a look beforehand has seen, only what it told of is asked for."""
-        files: list[ReceiptFile] = self.ports.store.receipt_files()
+    def _known(self, predictions: pa.Table, *, alone: bool) -> pa.Table:
+        """Receipts of items in this batch. Of files that a look beforehand has seen, only what it told of is asked for; if
+        that is nothing, the batch before can't matter."""
         asked = predictions.select(["item_id", "item_hash"])
+        told = asked if self.seen.items is None else asked.filter(pa.array(among(hashes_of(asked), self.seen.items)))
+        if not alone and (told.num_rows or self.ports.asks_other_models):
+            self.before.wait()
+        files: list[ReceiptFile] = self.ports.store.receipt_files()
         if self.seen.items is None:
             return self.ports.receipts.known(files, asked)
-        told = asked.filter(pa.array(among(hashes_of(asked), self.seen.items)))
         others = [file for file in files if file.path not in self.seen.files]
         before = [file for file in files if file.path in self.seen.files]
         both = [self.ports.receipts.known(before, told), self.ports.receipts.known(others, asked)]
@@ -277,11 +327,13 @@ class _Intake:
                 items.append(queued_item(self.policy, self.ports.key, batch_id, row, receipt, received_at))
         return items
 
-    def _record(self, result: IngestResult, content: str, receipts: pa.Table, items: Sequence[Item]) -> bool:
+    def _record(self, draft: _Draft) -> bool:
+        result, receipts = draft.result, draft.receipts
+        assert receipts is not None  # noqa: S101  (nothing is recorded of a batch that brought nothing)
         batch = Batch(
             batch_id=result.batches[0],
             source=self.name,
-            content_sha256=content,
+            content_sha256=draft.content,
             read=result.read,
             accepted=result.accepted,
             duplicates=result.duplicates,
@@ -292,7 +344,7 @@ class _Intake:
         )
         file, taken = self.ports.receipts.write(batch.batch_id, receipts), receipts["item_id"]
         self.seen.files.add(file.path)  # what comes later in this source and is in it, the look beforehand told of
-        return self.ports.store.record_batch(batch, file, items, touches=lambda ids: pc.any(_one_of(taken, ids)).as_py())
+        return self.ports.store.record_batch(batch, file, draft.items, touches=lambda ids: pc.any(_one_of(taken, ids)).as_py())
 
 
 def _conflicts(gathered: PredictionChunk, found: Found) -> tuple[Problem, ...]:
