@@ -11,7 +11,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,10 @@ def pushed(workspace: Workspace) -> Pushed:
     shell = workspace.shell
     inputs = write_rows(shell.root / ".hitl" / "inputs.jsonl", ARRIVED, without="output")
     predictions = shell.root / ".hitl" / "predictions.jsonl"
-    retrained, promoted = shell.told("retrain"), shell.told("promote", "--reason", "The first one")
+    retrained = shell.told("retrain")
+    token = shell.told("token", "new", "approver.dee")["token"]
+    approved = replace(shell, variables={**shell.variables, "HITL_APPROVER_TOKEN": token})
+    promoted = approved.told("promote", "--reason", "The first one")
     assert shell.told("predict", str(inputs), "--out", str(predictions))["predictions"] == len(ARRIVED)
     return Pushed(workspace, retrained, promoted, shell.told("ingest", str(predictions)), shell.told("push"), predictions)
 
@@ -103,6 +106,7 @@ class Committed:
     skipped: str
     edited: str
     overturned: str
+    against_the_model: int
     resolved: Mapping[str, Any]
     adjudicated: Mapping[str, Any]
     version: Mapping[str, Any]
@@ -117,6 +121,7 @@ def committed(pushed: Pushed) -> Committed:
     disputed, skipped = [task for task in seen if task.tier == "comprehensive"][:2]
     edited = next(task for task in seen if task.tier == "quick")
     overturned = next(task for task in workspace.tasks() if task.purpose == "audit")
+    blind = [task for task in workspace.tasks() if task.purpose != "review" and task.item_id != overturned.item_id]
 
     workspace.answer(disputed, ANA, MEANT[disputed.item_id])
     workspace.answer(disputed, BEN, another(MEANT[disputed.item_id]))
@@ -139,6 +144,7 @@ def committed(pushed: Pushed) -> Committed:
         skipped=skipped.item_id,
         edited=edited.item_id,
         overturned=overturned.item_id,
+        against_the_model=1 + sum(task.label != MEANT[task.item_id] for task in blind),
         resolved=resolved,
         adjudicated=adjudicated,
         version=version,
@@ -189,7 +195,8 @@ def test_a_new_workspace_with_a_started_label_studio_has_nothing_wrong_with_it(w
 def test_the_first_model_is_promoted_on_the_word_of_the_gate_and_a_person(pushed: Pushed) -> None:
     assert pushed.retrained["verdict"] == "promote", pushed.retrained["reasons"]
     assert pushed.promoted["champion"] == pushed.retrained["candidate"]
-    assert "Ada Operator" in pushed.promoted["by"]
+    assert (pushed.promoted["by"], pushed.promoted["method"]) == ("approver.dee", "token")
+    assert "Ada Operator" in str(pushed.promoted["trained_by"])
     assert not pushed.promoted["overridden"]
 
 
@@ -235,9 +242,9 @@ def test_doing_the_first_half_again_changes_nothing(pushed: Pushed) -> None:
 
 
 def test_disputes_and_overturned_audits_go_to_the_adjudicator_and_a_skip_is_no_answer(committed: Committed) -> None:
-    assert (committed.resolved["disputed"], committed.resolved["escalated"]) == (1, 1)
+    assert (committed.resolved["disputed"], committed.resolved["escalated"]) == (1, committed.against_the_model)
     assert committed.resolved["incomplete"] == 1
-    assert committed.adjudicated["created"] == 2
+    assert committed.adjudicated["created"] == 1 + committed.against_the_model
     assert all("adjudication" in title for title in committed.adjudicated["projects"])
     settled = dict(committed.workspace.rows("SELECT item_id, state FROM items"))
     assert (settled[committed.disputed], settled[committed.overturned]) == ("committed", "committed")
