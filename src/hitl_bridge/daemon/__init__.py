@@ -1,13 +1,16 @@
 """The daemon: one cycle after another, commits apart, until told to stop.
 
 loop       what is done when, and what becomes of trouble      committer   dataset commits, in a thread of their own
-ending     SIGTERM within ten seconds; a loop that is stuck    log         one JSON object a line
+trainer    training again when enough is new, in another       log         one JSON object a line
+ending     SIGTERM within ten seconds; a loop that is stuck
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hitl_bridge.adapters.service_manager import ServiceManager
@@ -17,6 +20,7 @@ from hitl_bridge.daemon.ending import GRACE, ended_if_stuck, ending_in_time
 from hitl_bridge.daemon.log import Log, heed_libraries, logger
 from hitl_bridge.daemon.loop import Loop
 from hitl_bridge.daemon.pauses import Pauses
+from hitl_bridge.daemon.trainer import Trainer
 from hitl_bridge.errors import LeaseLost, OutsideUnavailable
 from hitl_bridge.services.keeping.health import Vitals
 from hitl_bridge.services.sync.webhooks import Nudges
@@ -93,8 +97,9 @@ class _Daemon:
                 self.shared.log.info("daemon.took_over")
             pauses, apart = Pauses(self.every, self._chance), Pauses(self.commit_every, self._chance)
             try:
-                with Committer(self.bridge, self.shared, apart) as committer:
-                    Loop(self.bridge, lease, self.shared, pauses, committer.raise_if_failed, self.manager.alive).run()
+                with Committer(self.bridge, self.shared, apart) as committer, Trainer(self.bridge, self.shared) as trainer:
+                    look_after = partial(_each, committer.raise_if_failed, trainer.raise_if_failed)
+                    Loop(self.bridge, lease, self.shared, pauses, look_after, self.manager.alive).run()
             finally:
                 self.shared.vitals.lease_held = False
 
@@ -110,3 +115,8 @@ class _Daemon:
     def _chance(self, tries: int) -> float:
         """Differs by process, so that many who lost the same system don't all come back at the same moment."""
         return draws.draw(self.bridge.settings.workspace_key, "pause", self.bridge.process, str(tries))
+
+
+def _each(*checks: Callable[[], None]) -> None:
+    for check in checks:
+        check()

@@ -94,6 +94,7 @@ class Loop:
         pushed = self._turn(self._push)
         pulled = self._turn(self._bridge.pull)
         resolved = self._turn(self._bridge.resolve)
+        self._turn(self._escalate)
         further = self._turn(self._push)
         self._turn(self._keep_lots)
         self._turn(self._keep_thresholds)
@@ -102,6 +103,12 @@ class Loop:
         self._tell_troubles((*pushed.troubles, *pulled.troubles, *further.troubles))
         self._tell_cycle(pushed, pulled, resolved, further)
         self._turn(self._keep_webhooks)
+
+    def _escalate(self) -> None:
+        late = self._bridge.escalate()
+        if late.overdue or late.to_adjudicator or late.to_lead:
+            said = {"overdue": late.overdue, "to_adjudicator": late.to_adjudicator, "to_lead": late.to_lead}
+            self._shared.log.warning("daemon.escalated", **said)
 
     def _keep_lots(self) -> None:
         kept = self._bridge.keep_lots()

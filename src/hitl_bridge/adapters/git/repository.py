@@ -116,8 +116,9 @@ class GitRepository:
         return f"git switch {create}{self._branch}"
 
     def _check_nothing_under_way(self) -> None:
-        for name, what in _UNDER_WAY.items():
-            if self.git_path(name).exists():
+        paths = self.output("rev-parse", *(each for name in _UNDER_WAY for each in ("--git-path", name))).decode().splitlines()
+        for what, path in zip(_UNDER_WAY.values(), paths, strict=True):
+            if (self._root / path).exists():
                 raise RepositoryRefused(
                     f"A {what} is under way in {self._root}.",
                     remedy=f"Finish it, or give it up with `git {what} --abort`.",
@@ -152,8 +153,10 @@ class GitRepository:
 
     def content(self, revision: str, path: str) -> bytes | None:
         """A file as `revision` has it; None if it has none."""
-        blob = self._in_tree(revision, [path]).get(path)
-        return None if blob is None else self.output("cat-file", "blob", blob)
+        found = self.run("cat-file", "blob", f"{revision}:./{path}")  # the path counts from here, not from the top
+        if found.returncode and self._in_tree(revision, [path]):
+            return self.output("cat-file", "blob", f"{revision}:./{path}")  # it is there: git says what is wrong
+        return None if found.returncode else found.stdout
 
     def edited(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` (files) that are not in the working tree or the index as the branch has them."""

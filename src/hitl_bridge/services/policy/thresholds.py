@@ -23,9 +23,8 @@ from hitl_bridge.core.model import JSON, Outcome
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.triage.calibration import Calibration, Numbers, Scored, risks, scored
 from hitl_bridge.core.triage.plan import CLOSED, Threshold, TriagePlan
-from hitl_bridge.errors import RefusedForSafety, UsageError
+from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import (
-    AccessTokens,
     CalibrationItem,
     CalibrationRow,
     Clock,
@@ -34,14 +33,10 @@ from hitl_bridge.ports import (
     ThresholdStore,
     TriageEngine,
 )
-from hitl_bridge.services.keeping.access import Doorkeeper
 from hitl_bridge.services.policy.calibration_items import cohort, digest, predictions_of
 
 _HIGHEST = 1.0
 """What was never judged costs the most that an error may cost."""
-
-APPROVERS = "approver."
-"""Access tokens whose names begin so are those of people who may sign off: `hitl-bridge token new approver.dee`."""
 
 FIT_AGAIN = 2
 """A calibration is fitted anew when there are twice the items it was fitted on."""
@@ -318,19 +313,6 @@ def _opens_others(new: Collection[Threshold], before: Mapping[str | None, float]
 
 
 # --------------------------------------------------------------------------------------- what a person or an audit decides
-
-
-def approver(tokens: AccessTokens, clock: Clock, token: str | None) -> str:
-    """The name of who signs off. Raises RefusedForSafety for a token that is not an approver's, or is none any more."""
-    remedy = "Make one with `hitl-bridge token new approver.NAME` and set HITL_APPROVER_TOKEN, or HITL_APPROVER_TOKEN_FILE."
-    if token is None:
-        raise RefusedForSafety("To let more through needs an approver's access token, and none was given.", remedy=remedy)
-    name = Doorkeeper(tokens, clock).knows(token)
-    if name is None:
-        raise RefusedForSafety("The approver's access token is not in force: it is wrong, or was revoked.", remedy=remedy)
-    if not name.startswith(APPROVERS):
-        raise RefusedForSafety(f"The token {name!r} is not an approver's.", remedy=remedy)
-    return name
 
 
 def approve(
