@@ -1,50 +1,98 @@
-"""Runs in a process of its own, started by `dvc_command`: `dvc push`, and what the remote holds afterwards.
+"""Runs in a process of its own, started by `dvc_command`: `dvc add` with the upload, or a look at what the remote holds.
 
-`python -m hitl_bridge.adapters.dvc.child REQUEST` reads a JSON file and writes `REQUEST.answer`. The push is DVC's own command;
-in the same process, because loading DVC takes longer than all the rest. Looking is done through the remote's file system as
+`python -m hitl_bridge.adapters.dvc.child REQUEST` reads a JSON file and writes `REQUEST.answer`; for `-` the file is named on
+standard input, once DVC is loaded. Commands are DVC's own; all in
+one process, because loading DVC takes longer than all the rest. Looking is done through the remote's file system as
 DVC opens it: DVC itself takes a folder's files for present where the folder's listing is. Written against DVC 3.
 """
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from hitl_bridge.adapters.dvc.added import ADD_FAILED, PUSH_FAILED, Addition, check_added
+from hitl_bridge.errors import RepositoryRefused
 
 _JOBS = 8
 _CHUNK = 1 << 20
 
 
 def main(request_file: Path) -> int:
-    from dvc.cli import main as dvc_command
     from dvc.exceptions import DvcException
 
     request = json.loads(request_file.read_bytes())
-    if request["push"]:
-        code = int(dvc_command(["push", "--quiet", *request["push"]]))
-        if code:
-            return code
+    task = {"add": _add, "remote": _on_remote}[request.pop("task")]
     try:
-        with _remote() as (remote, cache):
-            _replace(remote, cache, request["remove"], request["upload"])
-            answer = {**_look(remote, request["expected"], deep=request["deep"]), "listings": _read(remote, request["read"])}
+        answer = task(request)
     except DvcException as error:  # a remote that keeps versions itself, for one: nothing can be looked for by name
         raise SystemExit(f"ERROR: {error}") from error
     request_file.with_suffix(".answer").write_text(json.dumps(answer), encoding="utf-8")
     return 0
 
 
+def _add(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As `dvc add` does it, but for its last step: files that are in place already need not be put there from the cache."""
+    addition = Addition(**request)
+    with _repo() as repo:
+        with _saying(ADD_FAILED):
+            repo.add(list(addition.directories), relink=False)
+        try:
+            sizes = check_added(Path.cwd(), addition)
+        except RepositoryRefused as refused:
+            return {"refused": (refused.message, refused.remedy)}
+        found = _uploaded(repo, addition, sizes) if addition.upload else {"missing": [], "damaged": []}
+    return {"sizes": sizes, "listings": {}, **found}
+
+
+def _uploaded(repo: Any, addition: Addition, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+    """Where the remote has the earlier listings it has their files: then only what is new is looked for and uploaded.
+
+    `dvc push` looks for every file of every version. It is needed where the remote is new, or was away for some versions.
+    """
+    with _saying(PUSH_FAILED):
+        remote = repo.cloud.get_remote_odb(None, "push")
+        known = addition.listings and not _look(remote, dict.fromkeys(addition.listings), deep=False)["missing"]
+        if known:
+            _replace(remote, repo.cache.local, (), list(sizes))
+        else:
+            repo.push([f"{directory}.dvc" for directory in addition.directories])
+        return _look(remote, sizes, deep=False)
+
+
 @contextmanager
-def _remote() -> Iterator[tuple[Any, Any]]:
-    """The default remote and the cache, as DVC's own databases of objects."""
+def _saying(code: int) -> Iterator[None]:
+    """Ends with `code` and DVC's own words where its command fails, in whatever way."""
+    try:
+        yield
+    except Exception as error:  # whatever a cloud's library raises
+        sys.stderr.write("".join(f"ERROR: {each or type(each).__name__}\n" for each in (error.__cause__, error) if each))
+        raise SystemExit(code) from error
+
+
+def _on_remote(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    with _repo() as repo:
+        remote, cache = repo.cloud.get_remote_odb(None, "push"), repo.cache.local
+        _replace(remote, cache, request["remove"], request["upload"])
+        return {**_look(remote, request["expected"], deep=request["deep"]), "listings": _read(remote, request["read"])}
+
+
+@contextmanager
+def _repo() -> Iterator[Any]:
+    """The workspace as DVC opens it, saying nothing but what goes wrong."""
+    from dvc.logger import set_loggers_level
     from dvc.repo import Repo
 
-    with Repo() as repo:
-        yield repo.cloud.get_remote_odb(None, "push"), repo.cache.local
+    with set_loggers_level(logging.CRITICAL), Repo() as repo:
+        yield repo
 
 
 def _replace(remote: Any, cache: Any, removed: Sequence[str], uploaded: Sequence[str]) -> None:
@@ -91,5 +139,15 @@ def _digest(filesystem: Any, path: str) -> str:
     return digest.hexdigest()
 
 
+def _awaited() -> Path:
+    """What it is to do, told when it has loaded DVC; where nobody tells, there is nothing to do."""
+    import_module("dvc.repo")
+    named = sys.stdin.readline().strip()
+    if not named:
+        sys.exit(0)
+    return Path(named)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    gc.disable()  # it lives for a second, and a tenth of that would go into looking for what to throw away
+    sys.exit(main(_awaited() if sys.argv[1] == "-" else Path(sys.argv[1])))

@@ -14,17 +14,20 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hitl_bridge.adapters.clock import SystemClock
+from hitl_bridge.adapters.dvc.added import ADD_FAILED, PUSH_FAILED, Addition
 from hitl_bridge.adapters.git.repository import child_environment, without_credentials
 from hitl_bridge.adapters.leftovers import is_at_work
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
 TAIL_LINES = 15
 _PAUSE = 0.1  # seconds between two tries for a lock
+_COMMANDS = {ADD_FAILED: "add", PUSH_FAILED: "push"}
 _GUARD_PATIENCE = 3.0  # seconds; DVC holds its guard for milliseconds
 
 
@@ -59,12 +62,10 @@ def check_dvc(root: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RemoteRequest:
-    """Pushes pointer files, removes objects from the remote, uploads objects of the cache one by one, and then looks for
-    what is `expected` (size in bytes by name; None: any). `deep` reads each of these and hashes it; of `read` the text is
-    wanted."""
+    """Removes objects from the remote, uploads objects of the cache one by one, and then looks for what is `expected` (size
+    in bytes by name; None: any). `deep` reads each of these and hashes it; of `read` the text is wanted."""
 
     expected: Mapping[str, int | None] = field(default_factory=dict)
-    push: Sequence[str] = ()
     remove: Sequence[str] = ()
     upload: Sequence[str] = ()
     read: Sequence[str] = ()
@@ -81,6 +82,14 @@ class RemoteAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Brought:
+    """Size by name of the objects that `DvcCommand.add` made, and what of them the remote lacks or holds otherwise."""
+
+    sizes: Mapping[str, int]
+    found: RemoteAnswer
+
+
+@dataclass(frozen=True, slots=True)
 class DvcCommand:
     """`dvc` in the workspace `root`, under the lock whose file descriptor is `lock`.
 
@@ -89,6 +98,16 @@ class DvcCommand:
 
     root: Path
     lock: int
+    _ready: list[subprocess.Popen[str]] = field(default_factory=list, compare=False)
+
+    def get_ready(self) -> None:
+        """Starts the process in which `add` will run: while it loads DVC there are other things to do."""
+        self._ready.append(self._start([*_child_command(), "-"], subprocess.PIPE))
+
+    def stand_down(self) -> None:
+        """Ends what was started and not needed."""
+        while self._ready:
+            _end(self._ready.pop())
 
     def at(self, root: Path) -> DvcCommand:
         """In another working tree, under the same lock."""
@@ -109,28 +128,49 @@ class DvcCommand:
         """Runs to the end, handing on each line as it comes (standard output and error together); returns the exit code."""
         return self._stream([str(find_dvc()), *arguments], each_line)
 
+    def add(self, addition: Addition) -> Brought:
+        """`dvc add`, a look at what it made, and the upload: one process, because loading DVC takes longer than all of these.
+
+        Raises DvcFailed, and RepositoryRefused where DVC cached something else than was meant.
+        """
+        answer = self._child("add", asdict(addition))
+        if answer.get("refused"):
+            message, remedy = answer["refused"]
+            raise RepositoryRefused(message, remedy=remedy)
+        return Brought(answer["sizes"], _remote_answer(answer))
+
     def on_remote(self, request: RemoteRequest) -> RemoteAnswer:
-        """Pushes to the default remote and looks at what is there. Raises DvcFailed where it is away."""
+        """Looks at the default remote, and changes what is asked for there. Raises DvcFailed where it is away."""
+        return _remote_answer(self._child("remote", asdict(request)))
+
+    def _child(self, task: str, request: Mapping[str, object]) -> Mapping[str, Any]:
+        """What `adapters.dvc.child` answers."""
         file = self.root / ".hitl" / "remote.json"
         answer = file.with_suffix(".answer")
         answer.unlink(missing_ok=True)
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(asdict(request)), encoding="utf-8")
+        file.write_text(json.dumps({"task": task, **request}), encoding="utf-8")
         tail: deque[str] = deque(maxlen=TAIL_LINES)
-        # -P: what lies in the workspace must not be taken for a module of ours.
-        child = [sys.executable, "-P", "-m", "hitl_bridge.adapters.dvc.child", str(file.absolute())]
-        code = self._stream(child, tail.append)
+        if self._ready:
+            process = self._ready.pop()
+            _tell(process, f"{file.absolute()}\n")
+            code = _listen(process, tail.append)
+        else:
+            code = self._stream([*_child_command(), str(file.absolute())], tail.append)
         if code or not answer.exists():
-            raise DvcFailed("push" if request.push else "status --cloud", code, tuple(tail))
-        found = json.loads(answer.read_bytes())
-        return RemoteAnswer(tuple(found["missing"]), tuple(found["damaged"]), found["listings"])
+            raise DvcFailed(_COMMANDS.get(code, "status --cloud"), code, tuple(tail))
+        answered: Mapping[str, Any] = json.loads(answer.read_bytes())
+        return answered
 
     def _stream(self, command: list[str], each_line: Callable[[str], None]) -> int:
-        process = subprocess.Popen(
+        return _listen(self._start(command, subprocess.DEVNULL), each_line)
+
+    def _start(self, command: list[str], stdin: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             command,
             cwd=self.root,
             env=_environment(self.root),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(self.lock,),
@@ -138,13 +178,32 @@ class DvcCommand:
             text=True,
             errors="replace",
         )
-        try:
-            for line in process.stdout or ():
-                if line.strip():
-                    each_line(without_credentials(line.rstrip()))
-            return process.wait()
-        finally:
-            _end(process)
+
+
+def _child_command() -> list[str]:
+    # -P: what lies in the workspace must not be taken for a module of ours.
+    return [sys.executable, "-P", "-m", "hitl_bridge.adapters.dvc.child"]
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    with suppress(BrokenPipeError):  # it has ended: what it said tells why
+        if process.stdin is not None:
+            process.stdin.write(line)
+            process.stdin.close()
+
+
+def _listen(process: subprocess.Popen[str], each_line: Callable[[str], None]) -> int:
+    try:
+        for line in process.stdout or ():
+            if line.strip():
+                each_line(without_credentials(line.rstrip()))
+        return process.wait()
+    finally:
+        _end(process)
+
+
+def _remote_answer(found: Mapping[str, Any]) -> RemoteAnswer:
+    return RemoteAnswer(tuple(found["missing"]), tuple(found["damaged"]), found["listings"])
 
 
 @contextmanager
@@ -158,7 +217,11 @@ def locked_dvc(root: Path, name: str, patience: float) -> Iterator[DvcCommand]:
                 f"Another {name} is running in {root}.", remedy="Run the command again when it has finished."
             )
         _set_rwlock_aside(root)
-        yield DvcCommand(root, lock.fileno())
+        dvc = DvcCommand(root, lock.fileno())
+        try:
+            yield dvc
+        finally:
+            dvc.stand_down()
 
 
 def _flock(descriptor: int, patience: float) -> bool:

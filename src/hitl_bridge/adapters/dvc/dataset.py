@@ -22,11 +22,13 @@ from hitl_bridge.adapters.dvc.command import DvcCommand, locked_dvc
 from hitl_bridge.adapters.dvc.files import (
     MANIFEST,
     default_remote,
+    part_of,
     pointed_at,
     settings_for_clone,
     sha256,
     write_durably,
 )
+from hitl_bridge.adapters.dvc.notes import NOTES, notes_of_ours, write_notes
 from hitl_bridge.adapters.dvc.pipeline import DvcPipeline, PipelineFailed
 from hitl_bridge.adapters.dvc.remote import RemoteReport, check_remote
 from hitl_bridge.adapters.dvc.tree import (
@@ -46,7 +48,7 @@ from hitl_bridge.adapters.leftovers import clear_temporary_files
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused, UsageError
 from hitl_bridge.ports import NewFile, Published
 
-__all__ = ["DvcDatasetStore", "DvcPipeline", "PipelineFailed", "RemoteReport"]
+__all__ = ["NOTES", "DvcDatasetStore", "DvcPipeline", "PipelineFailed", "RemoteReport"]
 
 AUDIT_TRAILER = "Audit-Head"
 _NEW_FILE = re.compile(r"data/(decisions|payloads)/[A-Za-z0-9][A-Za-z0-9._-]*\.parquet")
@@ -67,17 +69,29 @@ class _Request:
     trailers: Mapping[str, str]
 
     @property
+    def data(self) -> list[NewFile]:
+        """What DVC keeps."""
+        return [file for file in self.files if file.path not in NOTES]
+
+    @property
+    def notes(self) -> list[NewFile]:
+        """What git keeps beside it."""
+        return [file for file in self.files if file.path in NOTES]
+
+    @property
     def digests(self) -> dict[str, str]:
-        return {file.path: sha256(file.content) for file in self.files}
+        return {file.path: sha256(file.content) for file in self.data}
 
 
 @dataclass(frozen=True, slots=True)
 class _Intent:
-    """The promise of a publication in the workspace: SHA-256 by path. Lies in `.hitl/publish.json` while it is under way."""
+    """The promise of a publication in the workspace: SHA-256 by path of data and of notes. Lies in `.hitl/publish.json` while
+    it is under way."""
 
     batch_id: str
     tag: str
     files: Mapping[str, str]
+    notes: Mapping[str, str]
 
 
 class DvcDatasetStore:
@@ -143,6 +157,13 @@ class DvcDatasetStore:
             with locked_dvc(self._root, "read", self._patience) as dvc:
                 files = tree.fetched(dvc.at(tree.root), tag, paths)
         return tree.checked(tag, files, paths)
+
+    def notes(self, tag: str) -> Mapping[str, bytes]:
+        """What git keeps beside the data of a version (its card, its description), by path. Raises UnknownName."""
+        self.published(tag)  # a clone may not know it yet
+        tree = self._standing()
+        commit = tree.commit_of(tag)
+        return {path: content for path in NOTES if (content := tree.git.content(commit, path)) is not None}
 
     def check_remote(self, *, heal: bool = False, deep: bool = False) -> RemoteReport:
         """Whether the DVC remote holds every file of every version. Costs a look at each.
@@ -237,6 +258,7 @@ class DvcDatasetStore:
     def _publish_here(self, dvc: DvcCommand, request: _Request) -> Published:
         tree = self._own
         tree.check()
+        dvc.get_ready()
         finished = self._settle_left_over()
         commit = tree.git.find_commit(BATCH_TRAILER, request.batch_id)
         if commit is None and finished is not None:
@@ -258,7 +280,8 @@ class DvcDatasetStore:
     # -------------------------------------------------------------------------------------------- after a crash
 
     def _promise(self, request: _Request) -> None:
-        intent = {"batch_id": request.batch_id, "tag": request.tag, "files": request.digests}
+        notes = {file.path: sha256(file.content) for file in request.notes}
+        intent = {"batch_id": request.batch_id, "tag": request.tag, "files": request.digests, "notes": notes}
         write_durably(self._intent_file, json.dumps(intent))
 
     def _settle_left_over(self) -> str | None:
@@ -279,12 +302,12 @@ class DvcDatasetStore:
         if not self._intent_file.exists():
             return None
         known = json.loads(self._intent_file.read_bytes())
-        return _Intent(known["batch_id"], known["tag"], known["files"])
+        return _Intent(known["batch_id"], known["tag"], known["files"], known.get("notes", {}))
 
     def _take_back(self, intent: _Intent) -> None:
         git = self._own.git
         head = git.head()
-        committed = {path: git.content(head, path) for path in (*POINTERS, MANIFEST, IGNORE)}
+        committed = {path: git.content(head, path) for path in (*POINTERS, MANIFEST, IGNORE, *intent.notes)}
         edited = [path for path in git.edited(list(committed)) if not self._is_our_work(path, committed[path], intent)]
         if set(edited) - {IGNORE}:
             raise RepositoryRefused(
@@ -292,6 +315,8 @@ class DvcDatasetStore:
                 remedy=f"Look at `git diff HEAD -- {edited[0]}`; take it back with `git restore -SW -- {edited[0]}`.",
             )
         self._own.remove(intent.files.keys() - self._own.manifest(head).digests.keys())
+        for path in intent.notes:
+            part_of(self._root / path).unlink(missing_ok=True)
         ours = [path for path in committed if path not in edited]
         for path in ours:
             _put_back(self._root / path, committed[path])
@@ -303,6 +328,8 @@ class DvcDatasetStore:
         written = target.read_bytes() if target.exists() else b""
         if path == IGNORE:
             return set(written.split()) - set((committed or b"").split()) <= {line.encode() for line in IGNORED}
+        if path in intent.notes:
+            return written in (b"", committed or b"") or sha256(written) == intent.notes[path]
         earlier = self._own.manifest(self._own.git.head())
         if path == MANIFEST:
             return written in (committed or b"", earlier.with_files(intent.files).text())
@@ -317,13 +344,15 @@ def _build(tree: DatasetTree, dvc: DvcCommand, request: _Request, promise: Calla
     base = tree.git.head()
     earlier = tree.manifest(base)
     tree.check_free(request.tag, request.digests, earlier)
+    notes = notes_of_ours(tree, request.notes, base)
     tree.check_room(request.files)
     tree.restore_earlier(dvc, earlier)
     if promise is not None:
         promise()
     manifest = earlier.with_files(request.digests)
     trailers = {BATCH_TRAILER: request.batch_id, MANIFEST_TRAILER: sha256(manifest.text()), **request.trailers}
-    return tree.commit(tree.track(dvc, request.files, base, manifest), request.message, trailers, base)
+    tracked = tree.track(dvc, request.data, base, manifest)
+    return tree.commit([*tracked, *write_notes(tree, notes)], request.message, trailers, base)
 
 
 def _put_back(target: Path, content: bytes | None) -> None:
@@ -338,8 +367,8 @@ def _check_request(request: _Request) -> None:
         raise UsageError(f"{request.tag!r} is no dataset version.", remedy="Versions read like decisions@v0.12.0.")
     if not _BATCH_ID.fullmatch(request.batch_id):
         raise UsageError(f"{request.batch_id!r} can't name a batch.", remedy="Use 1 to 200 visible ASCII characters.")
-    wrong = [file.path for file in request.files if not _NEW_FILE.fullmatch(file.path)]
-    if wrong or not request.files:
+    wrong = [file.path for file in request.data if not _NEW_FILE.fullmatch(file.path)]
+    if wrong or not request.data:
         named = repr(wrong[0]) if wrong else "Nothing"
         raise UsageError(f"{named} can't be a dataset version.", remedy=f"Versions are Parquet files in {' and '.join(TRACKED)}.")
     odd = [line for line in (f"{key}: {value}" for key, value in request.trailers.items()) if not _TRAILER.fullmatch(line)]

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc.command import DvcCommand, DvcFailed, RemoteRequest, check_dvc
+from hitl_bridge.adapters.dvc.added import Addition
+from hitl_bridge.adapters.dvc.command import Brought, DvcCommand, DvcFailed, RemoteRequest, check_dvc
 from hitl_bridge.adapters.dvc.files import (
     MANIFEST,
     DvcCache,
@@ -186,48 +187,30 @@ class DatasetTree:
         for file in files:
             write_durably(self.root / file.path, file.content)
         directories = [directory for directory in TRACKED if manifest.in_directory(directory)]
-        dvc.run("add", "--quiet", *directories)
-        digests = {file.path: sha256(file.content) for file in files}
-        new = {name for directory in directories for name in self._check_cached(directory, base, manifest, digests)}
+        brought = dvc.add(self._addition(directories, files, base, manifest))
+        self._check_remote_holds(dvc, brought)
         write_durably(self.root / MANIFEST, manifest.text())
-        pointers = [f"{directory}.dvc" for directory in directories]
-        if default_remote(self.root) is not None:
-            self._push(dvc, pointers, new)
         ignore = [IGNORE] if (self.root / IGNORE).exists() and self.git.edited([IGNORE]) else []
-        return [*pointers, MANIFEST, *ignore]
+        return [*(f"{directory}.dvc" for directory in directories), MANIFEST, *ignore]
 
-    def _check_cached(self, directory: str, base: str, manifest: Manifest, new: Mapping[str, str]) -> set[str]:
-        """What DVC cached is what we meant: the earlier files untouched, the new ones with our digests. Hashes only these.
+    def _addition(self, directories: Sequence[str], files: Sequence[NewFile], base: str, manifest: Manifest) -> Addition:
+        pointers = {directory: self.git.content(base, f"{directory}.dvc") or b"" for directory in directories}
+        earlier = {directory: self.cache.listing(pointer, directory) or {} for directory, pointer in pointers.items()}
+        return Addition(
+            directories=directories,
+            paths=sorted(path for directory in directories for path in manifest.in_directory(directory)),
+            earlier={path: md5 for listing in earlier.values() for path, md5 in listing.items()},
+            new={file.path: sha256(file.content) for file in files},
+            listings=[name for pointer in pointers.values() if (name := pointed_at(pointer))],
+            upload=default_remote(self.root) is not None,
+        )
 
-        Returns the names of the objects that this version brings.
-        """
-        pointer = (self.root / f"{directory}.dvc").read_bytes()
-        listing = self.cache.listing(pointer, directory) or {}
-        earlier = self.cache.listing(self.git.content(base, f"{directory}.dvc") or b"", directory) or {}
-        altered = sorted(path for path, md5 in earlier.items() if listing.get(path) != md5)
-        if altered or listing.keys() != manifest.in_directory(directory).keys():
-            raise RepositoryRefused(
-                f"{(altered or [directory])[0]} is not what an earlier version holds.",
-                remedy=f"Bring it back with `dvc checkout --force {directory}.dvc` in {self.root}, then try again.",
-            )
-        for path in listing.keys() & new.keys():
-            if sha256(self.cache.content(listing[path]) or b"") != new[path]:
-                raise RepositoryRefused(
-                    f"The DVC cache holds something else for {path}: {self.cache.path(listing[path])} is damaged.",
-                    remedy="Delete that file of the cache and run the same command again.",
-                )
-            self.cache.keep(listing[path])
-        names = {pointed_at(pointer) or "", *(listing[path] for path in listing.keys() & new.keys())}
-        self.cache.keep(pointed_at(pointer) or "")
-        return names
-
-    def _push(self, dvc: DvcCommand, pointers: Sequence[str], new: Collection[str]) -> None:
-        """`dvc push` says that all is well where a folder's listing is on the remote, whatever became of its files."""
-        expected = {name: self.cache.path(name).stat().st_size for name in new}
-        found = dvc.on_remote(RemoteRequest(expected, push=pointers))
+    def _check_remote_holds(self, dvc: DvcCommand, brought: Brought) -> None:
+        """What is missing or otherwise on the remote is uploaded once more, by itself."""
+        found = brought.found
         wrong = [*found.missing, *found.damaged]
         if wrong:
-            found = dvc.on_remote(RemoteRequest(expected, remove=found.damaged, upload=wrong))
+            found = dvc.on_remote(RemoteRequest(brought.sizes, remove=found.damaged, upload=wrong))
         if found.missing or found.damaged:
             raise OutsideUnavailable(
                 f"The DVC remote does not hold {[*found.missing, *found.damaged][0]} after `dvc push` said that it does.",

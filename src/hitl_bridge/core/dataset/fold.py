@@ -29,12 +29,16 @@ def fold(segments: Sequence[Segment]) -> pa.Table:
     """The decisions that hold, one row an item, sorted by item id; a column `version` says which version each came with."""
     import pyarrow.compute as pc
 
+    latest = last_words(segments)
+    return latest.filter(pc.not_equal(latest["op"], Op.REMOVE.value))
+
+
+def last_words(segments: Sequence[Segment]) -> pa.Table:
+    """Like `fold`, with the items that have no decision any more: their row says `remove`, and why."""
     from hitl_bridge.core.dataset.schema import decision_schema
 
     table, position = _stack(segments, decision_schema())
-    latest = _last_of_each(_places(table["item_id"]), (_numbers(table["seq"]), position, _numbers(table["revision"])))
-    held = _numbers(pc.not_equal(table["op"], Op.REMOVE.value))
-    return table.take(latest[held[latest]])
+    return table.take(_last_of_each(_places(table["item_id"]), (_numbers(table["seq"]), position, _numbers(table["revision"]))))
 
 
 def fold_payloads(segments: Sequence[Segment]) -> pa.Table:

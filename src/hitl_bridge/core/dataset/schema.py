@@ -10,21 +10,24 @@ from hitl_bridge.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""Goes up when a column changes its meaning or goes away; a file of a newer version is refused, never guessed at."""
+SCHEMA_VERSION = 2
+"""Goes up when columns come, go or change their meaning. Files of older versions are read, with nulls in columns that they do
+not have; a file of a newer version is refused, never guessed at. `docs/dataset.md` says what each column means."""
 
 _VERSION_KEY = b"hitl_bridge.schema_version"
 _KIND_KEY = b"hitl_bridge.kind"
 _DECISIONS = b"decisions"
 _PAYLOADS = b"payloads"
+_FIRST_OF_2 = "confidence_band"
 
 
 def decision_schema() -> pa.Schema:
     """One row a decision; its key is (`item_id`, `revision`, `seq`). Nothing in it can be personal text.
 
     `prediction`, `scores`, `attributes` and `decision` are canonical JSON; `decision` is null for a rejected or removed
-    one. `confidence`, `risk`, `agreement` and the rates lie in [0, 1]. `reviewers` are pseudonyms, `annotations` the
-    keys of the answers behind the decision. Times are ISO 8601 text in UTC.
+    one. `confidence`, `risk`, `agreement`, the rates and probabilities lie in [0, 1]. `reviewers` are pseudonyms,
+    `annotations` the keys of the answers behind the decision. Times are ISO 8601 text in UTC. Columns from
+    `confidence_band` on came with version 2.
     """
     import pyarrow as pa
 
@@ -58,6 +61,24 @@ def decision_schema() -> pa.Schema:
             pa.field("received_at", text),
             pa.field("answered_at", text),
             pa.field("decided_at", text),
+            pa.field("confidence_band", text),
+            pa.field("probability", number),
+            pa.field("reason_codes", texts),
+            pa.field("asked_at", text),
+            pa.field("label_configs", texts),
+            pa.field("annotations_sha256", text),
+            pa.field("batch_id", text),
+            pa.field("receipt_sha256", text),
+            pa.field("rule", text),
+            pa.field("blind_rate", number),
+            pa.field("selected_by", text),
+            pa.field("selection_probability", number),
+            pa.field("used_for", text),
+            pa.field("consent", text),
+            pa.field("cause", text),
+            pa.field("cause_reason", text),
+            pa.field("cause_by", text),
+            pa.field("taken_back", texts),
         ],
         metadata=_metadata(_DECISIONS),
     )
@@ -122,11 +143,12 @@ def from_parquet(data: bytes) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise UsageError(f"Not a Parquet file: {error}", remedy="Fetch the file again: dvc pull --force.") from error
     metadata = table.schema.metadata or {}
-    _check_version(metadata.get(_VERSION_KEY))
-    return _conform(table, decision_schema() if metadata.get(_KIND_KEY) == _DECISIONS else payload_schema())
+    written_as = _check_version(metadata.get(_VERSION_KEY))
+    schema = decision_schema() if metadata.get(_KIND_KEY) == _DECISIONS else payload_schema()
+    return _conform(_brought_up(table, schema, written_as), schema)
 
 
-def _check_version(mark: bytes | None) -> None:
+def _check_version(mark: bytes | None) -> int:
     if mark is None or not mark.isdigit():
         raise UsageError(
             "The Parquet file carries no schema version: it is no dataset file of HITL Bridge.",
@@ -137,6 +159,18 @@ def _check_version(mark: bytes | None) -> None:
             f"The dataset file has schema version {int(mark)}; this program knows versions up to {SCHEMA_VERSION}.",
             remedy="Update hitl-bridge to the version that wrote the file, or a later one.",
         )
+    return int(mark)
+
+
+def _brought_up(table: pa.Table, schema: pa.Schema, written_as: int) -> pa.Table:
+    """The table with nulls in the columns that a file of its version did not have."""
+    import pyarrow as pa
+
+    names = schema.names
+    since = names.index(_FIRST_OF_2) if _FIRST_OF_2 in names and written_as < 2 else len(names)
+    for field in [schema.field(name) for name in names[since:] if name not in table.column_names]:
+        table = table.append_column(field.name, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:

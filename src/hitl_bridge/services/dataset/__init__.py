@@ -1,1 +1,1 @@
-"""Decisions become dataset versions, and dataset versions a candidate."""
+"""Decisions become dataset versions."""
