@@ -1,7 +1,7 @@
 """How many labels a way of picking needs: queries are labelled in rounds, each picked with the model trained on those before.
 
-The model is the one of the design's reference figures: TF-IDF of words and pairs of words, logistic regression with C = 10. It
-has seen 300 labels at the start, and each round brings 200 more.
+The model is the one of the design's reference figures: logistic regression with C = 10 on TF-IDF of words and pairs of words, or
+on vectors that are given. It has seen 300 labels at the start, and each round brings 200 more.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from queries import Query
-from scipy.sparse import csr_matrix
+from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from hitl_bridge.core.draws import draw
-from hitl_bridge.core.triage.selection import Selection, Waiting, select, text_features
+from hitl_bridge.core.triage.selection import Selection, SpreadOver, Waiting, score_features, select, text_features
 from hitl_bridge.core.triage.uncertainty import margin
 
 FIRST, EACH = 300, 200
@@ -29,6 +29,7 @@ FIRST, EACH = 300, 200
 
 Places: TypeAlias = "npt.NDArray[np.intp]"
 Codes: TypeAlias = "npt.NDArray[np.int64]"
+Vectors: TypeAlias = "npt.NDArray[np.float32]"
 Picker: TypeAlias = "Callable[[Waiting, int, float], Selection]"
 """Waiting items, how many are wanted, and a draw for rounding → which."""
 
@@ -49,10 +50,12 @@ def bridge(random_arm: float) -> Picker:
 
 @dataclass(frozen=True)
 class Data:
-    """Queries that can be labelled, and those on which accuracy is measured."""
+    """Queries that can be labelled, and those on which accuracy is measured; `vectors` are rows of both, in that order, for a
+    model that reads them instead of words."""
 
     training: Sequence[Query]
     testing: Sequence[Query]
+    vectors: tuple[Vectors, Vectors] | None = None
 
     @cached_property
     def truth(self) -> Codes:
@@ -70,17 +73,20 @@ class Data:
         return {label: number for number, label in enumerate(sorted({query.intent for query in self.training}))}
 
     @cached_property
-    def _matrices(self) -> tuple[csr_matrix, csr_matrix]:
+    def _matrices(self) -> tuple[Any, Any]:
+        """Rows of what the model reads: sparse ones of words, dense ones of vectors."""
+        if self.vectors is not None:
+            return self.vectors
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
         known = words.fit_transform([query.text for query in self.training])
         return known, words.transform([query.text for query in self.testing])
 
     @property
-    def known(self) -> csr_matrix:
+    def known(self) -> Any:
         return self._matrices[0]
 
     @property
-    def unseen(self) -> csr_matrix:
+    def unseen(self) -> Any:
         return self._matrices[1]
 
     def text_features(self, rows: Places) -> Callable[[Sequence[int]], Any]:
@@ -99,7 +105,7 @@ class Learnt:
     @classmethod
     def of(cls, data: Data, rows: Places, labels: Codes) -> Learnt:
         some = data.known[rows]
-        columns = np.unique(some.indices).astype(np.intp)
+        columns = np.unique(some.indices).astype(np.intp) if issparse(some) else np.arange(some.shape[1])
         model = LogisticRegression(C=10, max_iter=100, tol=1e-3).fit(some[:, columns], labels[rows])
         return cls(data, columns, model)
 
@@ -112,8 +118,12 @@ class Learnt:
         wrong: npt.NDArray[np.bool_] = self.model.predict(self.data.known[rows][:, self.columns]) != self.data.truth[rows]
         return wrong
 
+    def scores(self, rows: Places) -> npt.NDArray[np.float64]:
+        scores: npt.NDArray[np.float64] = self.model.predict_proba(self.data.known[rows][:, self.columns])
+        return scores
+
     def margins(self, rows: Places) -> npt.NDArray[np.float64]:
-        return margin(self.model.predict_proba(self.data.known[rows][:, self.columns]))
+        return margin(self.scores(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,8 @@ class Round:
 @dataclass
 class Campaign:
     """Labelling from the start to `most` labels, or until `target` accuracy is reached. `answers` is what reviewers would say
-    of each training query."""
+    of each training query; `spread_over` what has to be alike for two of them to be in one
+    cluster (None: what the model reads, which a bridge does not have)."""
 
     data: Data
     picker: Picker
@@ -139,6 +150,7 @@ class Campaign:
     answers: Codes
     most: int
     target: float = 1.1
+    spread_over: SpreadOver | None = SpreadOver.WORDS
     rounds: list[Round] = field(default_factory=list)
 
     def run(self) -> list[Round]:
@@ -158,7 +170,16 @@ class Campaign:
         occasion = f"{self.seed}/{len(self.rounds)}"
         drawn = [draw(b"review budget", "exploration", occasion, str(row)) for row in rows]
         rounding = draw(b"review budget", "exploration", occasion, "")
-        return self.picker(Waiting(learnt.margins(rows).tolist(), drawn, self.data.text_features(rows)), EACH, rounding)
+        return self.picker(Waiting(learnt.margins(rows).tolist(), drawn, self._features(learnt, rows)), EACH, rounding)
+
+    def _features(self, learnt: Learnt, rows: Places) -> Callable[[Sequence[int]], Any]:
+        if self.spread_over is SpreadOver.WORDS:
+            return self.data.text_features(rows)
+        if self.spread_over is None:
+            return lambda places: self.data.known[rows[np.asarray(places)]]
+        return lambda places: score_features(
+            [dict(zip(map(str, range(len(row))), row, strict=True)) for row in learnt.scores(rows[np.asarray(places)])]
+        )
 
 
 def _round(learnt: Learnt, labelled: Places, waiting: Places, picked: Selection) -> Round:

@@ -14,7 +14,7 @@ from tests.stages.workspaces import LABELS, PROJECT, texts, write_lines
 def workspace(tmp_path: Path) -> Path:
     """A workspace with base data and without a decision; `dvc.yaml` and `params.yaml` are the project's own."""
     root = tmp_path / "workspace"
-    for folder in ("data/base", "data/decisions", "data/payloads", "models"):
+    for folder in ("data/base", "data/decisions", "data/payloads", "models", "checks"):
         (root / folder).mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).write_bytes((PROJECT / name).read_bytes())

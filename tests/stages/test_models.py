@@ -45,7 +45,7 @@ def test_the_champion_is_measured_on_the_same_items_and_its_pairs_make_the_verdi
     assert np.mean(paired["champion_right"].to_pylist()) == pytest.approx(metrics["champion"]["overall"]["accuracy"])
     assert verdict["verdict"] in list(Verdict)
     assert all(test["reason"] for test in verdict["tests"])
-    assert verdict["leakage"]["shared_with_train"]["holdout"] == {"item_id": 0, "group": 0, "input": 0}
+    assert verdict["leakage"]["shared_with_train"]["holdout"] == {"item_id": 0, "group": 0, "input": 0, "near_duplicate": 0}
     rows = list(csv.DictReader((trained / "reports/plots/scenarios.csv").open()))
     assert {row["slice"] for row in rows} >= {"shop (candidate)", "shop (champion)"}
 

@@ -43,7 +43,14 @@ def test_only_uniform_items_measure_and_they_never_train(workspace: Path) -> Non
     assert ids(workspace, "holdout") - {row["item_id"] for row in texts(120, 2, "h")} == {"held"}
     assert ids(workspace, "calibration") == {"calibrating"}
     data = report(workspace, "data.json")
-    assert data["not_used"] == {"rejected": 1, "erased": 1, "unknown_label": 1, "no_measure": 2, "superseded_base_rows": 0}
+    assert data["not_used"] == {
+        "rejected": 1,
+        "erased": 1,
+        "no_consent": 0,
+        "unknown_label": 1,
+        "no_measure": 2,
+        "superseded_base_rows": 0,
+    }
     assert data["versions"] == ["v0.1.0"]
     assert data["counts"]["holdout"]["scenarios"]["legal"] == 1
 
@@ -67,8 +74,41 @@ def test_what_is_measured_by_is_left_out_of_training_by_id_group_or_words_and_th
 
     assert ids(workspace, "train") == {"kept"}
     leakage = report(workspace, "data.json")["leakage"]
-    assert leakage["left_out"] == {"item_id": 1, "group": 1, "input": 1}
-    assert leakage["shared_with_train"]["holdout"] == {"item_id": 0, "group": 0, "input": 0}
+    assert leakage["left_out"] == {"item_id": 1, "group": 1, "input": 1, "near_duplicate": 0}
+    assert leakage["shared_with_train"]["holdout"] == {"item_id": 0, "group": 0, "input": 0, "near_duplicate": 0}
+
+
+def test_what_is_nearly_the_same_as_what_measures_does_not_train_and_the_proof_says_so(workspace: Path) -> None:
+    asked = "I was charged twice for order 4711, please send the money back"
+    train = [
+        {"item_id": "near", "input": {"text": asked.replace("4711", "4712")}, "output": {"label": "refund"}},
+        {"item_id": "other words", "input": {"text": "the app crashes when I log in"}, "output": {"label": "technical"}},
+    ]
+    write_lines(workspace / "data/base/train.jsonl", train)
+    write_lines(
+        workspace / "data/base/holdout.jsonl", [{"item_id": "h1", "input": {"text": asked}, "output": {"label": "refund"}}]
+    )
+
+    prepare(workspace)
+
+    assert ids(workspace, "train") == {"other words"}
+    leakage = report(workspace, "data.json")["leakage"]
+    assert (leakage["near_duplicates_left_out"], leakage["threshold"], leakage["checked"]) == (1, 0.8, True)
+    assert (leakage["train_items"], leakage["holdout_items"], leakage["same_item"], leakage["same_group"]) == (1, 1, 0, 0)
+
+    params = (workspace / "params.yaml").read_text().replace("near_duplicates: 0.8", "near_duplicates: null")
+    (workspace / "params.yaml").write_text(params)
+    prepare(workspace)
+    assert ids(workspace, "train") == {"near", "other words"}
+    assert report(workspace, "data.json")["leakage"]["method"] == "equal inputs only"
+
+
+def test_the_snapshot_opens_as_a_dataset_of_hugging_face(workspace: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    prepare(workspace)
+    files = {name: str(workspace / f"data/snapshot/{name}.parquet") for name in ("train", "holdout")}
+    opened = datasets.load_dataset("parquet", data_files=files, cache_dir=str(workspace / ".hitl"))
+    assert set(opened["train"]["item_id"]) == ids(workspace, "train")
 
 
 def test_an_item_that_was_once_held_out_does_not_train_as_a_later_revision(workspace: Path) -> None:
@@ -142,7 +182,7 @@ def test_a_corrupt_row_is_listed_and_the_good_rows_go_on(workspace: Path) -> Non
         (93, "unknown label 'unheard of'"),
         (94, "not a JSON object"),
     ]
-    assert data["counts"]["train"]["rows"] == 90
+    assert data["counts"]["train"]["rows"] + data["leakage"]["near_duplicates_left_out"] == 90
 
 
 def test_jsonl_csv_and_parquet_carry_the_same_rows(workspace: Path) -> None:

@@ -1,27 +1,33 @@
-"""Stage 3: candidate and champion on the same holdout → metrics, plots, and `reports/paired.parquet` for the gate."""
+"""Stage 3: candidate and champion on the same holdout, and on the user's checks → metrics, plots, `reports/paired.parquet`."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hitl_bridge.core.dataset.schema import canonical_bytes
 from hitl_bridge.core.model import Split
-from hitl_bridge.stages.artifacts import LoadedModel, load_candidate, load_champion
+from hitl_bridge.stages.artifacts import CANDIDATE, CHAMPION, LoadedModel, load_candidate, load_champion
+from hitl_bridge.stages.checks import RESULTS, read_checks, run_checks, to_json
 from hitl_bridge.stages.entry import run_stage
-from hitl_bridge.stages.files import sha256, write_bytes, write_json
+from hitl_bridge.stages.files import sha256, write_bytes, write_csv, write_json
+from hitl_bridge.stages.latency import Latency, single_item_latency
 from hitl_bridge.stages.metrics import Flags, Outcomes, figures, outcomes, reliability
 from hitl_bridge.stages.params import load_params
+from hitl_bridge.stages.slices import COLUMNS, slices
 from hitl_bridge.stages.snapshot import FOLDER, Example, read_examples
 from hitl_bridge.stages.trainers import Unlabelled
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 PAIRED = Path("reports/paired.parquet")
+LATENCY = Path("reports/latency.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +44,20 @@ def evaluate(root: Path) -> str:
     params = load_params(root)
     holdout_file = root / FOLDER / f"{Split.HOLDOUT.value}.parquet"
     holdout = [example for example in read_examples(holdout_file) if example.label in params.labels]
-    models = {"candidate": load_candidate(root, params.labels), "champion": load_champion(root, params.labels)}
-    done = {name: _evaluated(model, holdout, params.labels) for name, model in models.items() if model is not None}
+    found_models = {"candidate": load_candidate(root, params.labels), "champion": load_champion(root, params.labels)}
+    models = {name: model for name, model in found_models.items() if model is not None}
+    checks = read_checks(root, params.kind, params.labels)
+    done = {name: _evaluated(model, holdout, params.labels) for name, model in models.items()}
     bins = params.evaluate.bins
-    write_json(root / "reports/metrics.json", {name: _report(each, holdout, bins) for name, each in done.items()})
-    write_json(root / "reports/latency.json", {name: _latency(each) for name, each in done.items()})
+    sizes = {"candidate": _size(root / CANDIDATE), "champion": _size(root / CHAMPION)}
+    write_json(root / "reports/metrics.json", {name: _report(each, holdout, bins, sizes[name]) for name, each in done.items()})
+    single = single_item_latency(models, [Unlabelled(e.item_id, e.input) for e in holdout], params.evaluate.latency_items)
+    write_json(root / LATENCY, {name: _latency(each, single[name]) for name, each in done.items()})
+    write_json(root / RESULTS, to_json(run_checks(checks, models, params.labels)))
     _write_plots(root / "reports/plots", done, holdout, params.labels, bins)
-    write_bytes(root / PAIRED, _paired(done, holdout, params.labels, sha256(holdout_file.read_bytes())))
+    paired = _paired(done, holdout, params.labels, sha256(holdout_file.read_bytes()))
+    write_bytes(root / PAIRED, canonical_bytes(paired))
+    write_csv(root / "reports/plots/slices.csv", COLUMNS, slices(paired))
     found = done["candidate"].found
     right = f"{found.right.mean():.1%} right" if len(holdout) else "nothing to measure"
     return f"{done['candidate'].model.model_version} on {len(holdout)} holdout items: {right}."
@@ -57,11 +70,17 @@ def _evaluated(model: LoadedModel, holdout: Sequence[Example], labels: Sequence[
     return _Evaluated(model, outcomes(scores, [labels.index(example.label) for example in holdout]), seconds)
 
 
-def _report(each: _Evaluated, holdout: Sequence[Example], bins: int) -> dict[str, object]:
+def _size(folder: Path) -> int:
+    """Bytes of a model's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _report(each: _Evaluated, holdout: Sequence[Example], bins: int, size: int) -> dict[str, object]:
     """Figures overall, on the edge cases and by scenario."""
     edge = np.array([example.edge for example in holdout], dtype=bool)
     return {
         "model_version": each.model.model_version,
+        "size_bytes": size,
         "overall": figures(each.found, bins),
         "edge": figures(each.found.where(edge), bins),
         "scenarios": {name: figures(each.found.where(here), bins) for name, here in _scenarios(holdout).items()},
@@ -73,10 +92,11 @@ def _scenarios(holdout: Sequence[Example]) -> dict[str, Flags]:
     return {name: np.array([example.scenario == name for example in holdout], dtype=bool) for name in names}
 
 
-def _latency(each: _Evaluated) -> dict[str, float]:
-    """Apart from the metrics, because it is the one figure that is never the same twice."""
+def _latency(each: _Evaluated, single: Latency) -> dict[str, float | None]:
+    """Apart from the metrics, because these are the figures that are never the same twice."""
     n = len(each.found.right)
-    return {"seconds": round(each.seconds, 4), "milliseconds_per_item": round(1000 * each.seconds / n, 4) if n else 0.0}
+    together = round(1000 * each.seconds / n, 4) if n else 0.0
+    return {"seconds": round(each.seconds, 4), "milliseconds_per_item": together, "milliseconds_single": single.milliseconds}
 
 
 def _write_plots(
@@ -84,26 +104,18 @@ def _write_plots(
 ) -> None:
     found = done["candidate"].found
     curve = ((round(each.confidence, 6), round(each.accuracy, 6), each.n) for each in reliability(found, bins))
-    _write_csv(folder / "reliability.csv", ("confidence", "accuracy", "n"), curve)
+    write_csv(folder / "reliability.csv", ("confidence", "accuracy", "n"), curve)
     pairs = ((labels[truth], labels[predicted]) for truth, predicted in zip(found.truth, found.predicted, strict=True))
-    _write_csv(folder / "confusion.csv", ("actual", "predicted"), pairs)
+    write_csv(folder / "confusion.csv", ("actual", "predicted"), pairs)
     bars = (
         (f"{scenario} ({name})", round(float(each.found.right[here].mean()), 6), scenario, name, int(here.sum()))
         for scenario, here in _scenarios(holdout).items()
         for name, each in done.items()
     )
-    _write_csv(folder / "scenarios.csv", ("slice", "accuracy", "scenario", "model", "n"), bars)
+    write_csv(folder / "scenarios.csv", ("slice", "accuracy", "scenario", "model", "n"), bars)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_bytes(path, sink.getvalue().encode())
-
-
-def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], digest: str) -> bytes:
+def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], digest: str) -> pa.Table:
     """One row a holdout item: what each model said, with how much confidence, and whether it was right. No texts."""
     import pyarrow as pa
 
@@ -112,6 +124,7 @@ def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: 
         "label": pa.array([example.label for example in holdout], pa.string()),
         "scenario": pa.array([example.scenario for example in holdout], pa.string()),
         "edge": pa.array([example.edge for example in holdout], pa.bool_()),
+        "doubted": pa.array([example.doubted for example in holdout], pa.bool_()),
         "source": pa.array([example.source for example in holdout], pa.string()),
     }
     metadata = {"holdout_sha256": digest}
@@ -121,7 +134,7 @@ def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: 
         columns[f"{name}_right"] = pa.array(each.found.right, pa.bool_())
         metadata[f"{name}_version"] = each.model.model_version
         metadata[f"{name}_trained_on"] = each.model.snapshot_sha256
-    return canonical_bytes(pa.table(columns).replace_schema_metadata(metadata))
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Stage 4: the paired results → `reports/verdict.json`. The judgement itself is `core.gate`; a person still signs off."""
+"""Stage 4: what was measured → `reports/verdict.json` and `.md`. `core.gating` judges; a person still signs off."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hitl_bridge.core.gate import PairedResults, judge
+from hitl_bridge.core.gating.gate import judge
+from hitl_bridge.core.gating.page import page
+from hitl_bridge.core.gating.report import Leakage, Measured, PairedResults
 from hitl_bridge.core.model import JSON, Split
 from hitl_bridge.errors import UsageError
+from hitl_bridge.stages.checks import RESULTS, from_json
 from hitl_bridge.stages.entry import run_stage
-from hitl_bridge.stages.evaluate import PAIRED
-from hitl_bridge.stages.files import read_json, write_json
+from hitl_bridge.stages.evaluate import LATENCY, PAIRED
+from hitl_bridge.stages.files import read_json, write_bytes, write_json
 from hitl_bridge.stages.params import load_params
 
 if TYPE_CHECKING:
@@ -26,14 +29,21 @@ def gate(root: Path) -> str:
     """Judges the candidate of the workspace at `root`; returns the verdict with its first reason."""
     params = load_params(root)
     proof = _object(read_json(root / "reports/data.json", remedy=_REMEDY), "leakage")
-    metrics = read_json(root / "reports/metrics.json", remedy=_REMEDY)
     table = _read_paired(root / PAIRED)
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items() if not key.startswith(b"ARROW")}
-    report = judge(_results(table, facts, metrics, _leaks(proof, facts)), params.gate)
+    results = replace(
+        _paired(table, facts),
+        candidate_measured=_measured(root, "candidate"),
+        champion_measured=_measured(root, "champion"),
+        leakage=_leakage(proof, facts),
+        checks=from_json(read_json(root / RESULTS, remedy=_REMEDY)),
+    )
+    report = judge(results, params.gate)
+    cited = {**proof, "candidate_trained_on": facts["candidate_trained_on"], "measured_on": facts["holdout_sha256"]}
     write_json(
         root / "reports/verdict.json",
         {
-            "format": 1,
+            "format": 2,
             "verdict": report.verdict.value,
             "reasons": list(report.reasons),
             "candidate": report.candidate_version,
@@ -41,10 +51,13 @@ def gate(root: Path) -> str:
             "n": report.n,
             "negative_flips": report.negative_flips,
             "tests": [asdict(test) for test in report.tests],
+            "slices": [asdict(row) for row in report.slices],
+            "checks": [{**asdict(check), "passed": check.passed} for check in results.checks],
             "policy": asdict(params.gate),
-            "leakage": {**proof, "candidate_trained_on": facts["candidate_trained_on"], "measured_on": facts["holdout_sha256"]},
+            "leakage": cited,
         },
     )
+    write_bytes(root / "reports/verdict.md", page(report, results, cited).encode())
     return f"Verdict: {report.verdict.value}. {' '.join(report.reasons)}"
 
 
@@ -56,31 +69,44 @@ def _read_paired(path: Path) -> pa.Table:
     return pq.read_table(path)
 
 
-def _results(table: pa.Table, facts: Mapping[str, str], metrics: Mapping[str, JSON], leaks: int) -> PairedResults:
+def _paired(table: pa.Table, facts: Mapping[str, str]) -> PairedResults:
     columns = table.to_pydict()
     commonest = min(Counter(columns["label"]).items(), key=lambda each: (-each[1], each[0]), default=("", 0))[0]
-    ece = _object(_object(metrics, "candidate"), "overall").get("ece")
     return PairedResults(
         candidate_version=facts["candidate_version"],
         champion_version=facts.get("champion_version"),
         candidate=columns["candidate_right"],
         champion=columns.get("champion_right", []),
         floor=[label == commonest for label in columns["label"]],
-        edge=columns["edge"],
-        scenario=columns["scenario"],
-        candidate_ece=float(ece) if isinstance(ece, int | float) else None,
-        leaks=leaks,
+        named=[edge and not doubted for edge, doubted in zip(columns["edge"], columns["doubted"], strict=True)],
+        candidate_confidence=columns["candidate_confidence"],
+        champion_confidence=columns.get("champion_confidence", []),
+        slices={"scenario": columns["scenario"], "label": columns["label"]},
     )
 
 
-def _leaks(proof: Mapping[str, JSON], facts: Mapping[str, str]) -> int:
-    """Items on both sides, by the proof of `prepare`; a proof about other files than were used proves nothing."""
+def _measured(root: Path, name: str) -> Measured:
+    """What `evaluate` measured of a model; nothing where there is no such model."""
+    metrics = read_json(root / "reports/metrics.json", remedy=_REMEDY).get(name)
+    latency = read_json(root / LATENCY, remedy=_REMEDY).get(name)
+    if not isinstance(metrics, Mapping) or not isinstance(latency, Mapping):
+        return Measured()
+    ece, size, single = _object(metrics, "overall").get("ece"), metrics.get("size_bytes"), latency.get("milliseconds_single")
+    return Measured(
+        ece=float(ece) if isinstance(ece, int | float) else None,
+        latency_ms=float(single) if isinstance(single, int | float) else None,
+        size_bytes=size if isinstance(size, int) else None,
+    )
+
+
+def _leakage(proof: Mapping[str, JSON], facts: Mapping[str, str]) -> Leakage:
+    """What `prepare` found on both sides; a proof about other files than were used proves nothing."""
     sha256 = _object(proof, "sha256")
     used = (facts["candidate_trained_on"], facts["holdout_sha256"])
     if used != (sha256.get(Split.TRAIN.value), sha256.get(Split.HOLDOUT.value)):
         raise UsageError("reports/data.json is about another snapshot than the models were run on.", remedy="Run `dvc repro`.")
-    counts = _object(_object(proof, "shared_with_train"), Split.HOLDOUT.value).values()
-    return sum(count for count in counts if isinstance(count, int))
+    shared = _object(_object(proof, "shared_with_train"), Split.HOLDOUT.value)
+    return Leakage({name: count for name, count in shared.items() if isinstance(count, int)})
 
 
 def _object(content: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hitl_bridge.core.gate import GatePolicy
+from hitl_bridge.core.gating.policy import SLICES, GatePolicy
 from hitl_bridge.core.model import JSON, NONE_OF_THESE
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES, TaskType, task_type
 from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
@@ -23,11 +23,13 @@ _APART = "review"
 @dataclass(frozen=True, slots=True)
 class PrepareParams:
     """`holdout_share` of the base data is held out if there is no `data/base/holdout.*`. `group_by` names the attribute
-    that keeps related items on one side of the split."""
+    that keeps related items on one side of the split. `near_duplicates`: the share of its pieces that a text has in common
+    with one that measures, from which it is left out of training (None: only equal texts are)."""
 
     holdout_share: float = 0.2
     seed: int = 0
     group_by: str | None = None
+    near_duplicates: float | None = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,21 @@ class TrainParams:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateParams:
-    """`bins`: bins of equal width for the calibration error and the reliability curve."""
+    """`bins`: bins of equal width for the calibration error and the reliability curve. `latency_items`: held-out items that
+    each model is asked one by one, to time it."""
 
     bins: int = 15
+    latency_items: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExamineParams:
+    """`folds`: models that look for doubtful labels (below 2: none do). `points` of the learning curve (0: none). `twins`:
+    cosine from which two inputs count as nearly the same (1: only where they are the same)."""
+
+    folds: int = 5
+    points: int = 5
+    twins: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +70,7 @@ class StageParams:
     train: TrainParams
     evaluate: EvaluateParams
     gate: GatePolicy
+    examine: ExamineParams = ExamineParams()
 
 
 def load_params(root: Path) -> StageParams:
@@ -99,11 +114,12 @@ def _task(content: CommentedMap) -> tuple[TaskType, tuple[str, ...]]:
 
 def _stage_params(content: CommentedMap, name: str, kind: TaskType, labels: tuple[str, ...]) -> StageParams:
     top = _Section(content, "")
-    prepare, train, evaluate, gate = (top.section(part) for part in ("prepare", "train", "evaluate", "gate"))
-    params = StageParams(kind, labels, _prepare(prepare), _train(train), _evaluate(evaluate), _gate(gate))
-    for part in (prepare, train, evaluate, gate):
+    parts = [top.section(part) for part in ("prepare", "train", "evaluate", "gate", "examine")]
+    prepare, train, evaluate, gate, examine = parts
+    params = StageParams(kind, labels, _prepare(prepare), _train(train), _evaluate(evaluate), _gate(gate), _examine(examine))
+    for part in parts:
         part.refuse_unknown()
-    top.problems.extend(problem for part in (prepare, train, evaluate, gate) for problem in part.problems)
+    top.problems.extend(problem for part in parts for problem in part.problems)
     top.refuse_unknown()
     top.raise_problems(name)
     return params
@@ -115,6 +131,7 @@ def _prepare(section: _Section) -> PrepareParams:
         holdout_share=section.number("holdout_share", default.holdout_share, 0.0, 0.9),
         seed=section.whole("seed", default.seed, 0),
         group_by=section.text("group_by", None),
+        near_duplicates=section.number_or_none("near_duplicates", default.near_duplicates, 0.5, 1.0),
     )
 
 
@@ -132,7 +149,20 @@ def _train(section: _Section) -> TrainParams:
 
 
 def _evaluate(section: _Section) -> EvaluateParams:
-    return EvaluateParams(bins=section.whole("bins", EvaluateParams().bins, 2))
+    default = EvaluateParams()
+    return EvaluateParams(
+        bins=section.whole("bins", default.bins, 2),
+        latency_items=section.whole("latency_items", default.latency_items, 0),
+    )
+
+
+def _examine(section: _Section) -> ExamineParams:
+    default = ExamineParams()
+    return ExamineParams(
+        folds=section.whole("folds", default.folds, 0),
+        points=section.whole("points", default.points, 0),
+        twins=section.number("twins", default.twins, 0.5, 1.0),
+    )
 
 
 def _gate(section: _Section) -> GatePolicy:
@@ -141,9 +171,16 @@ def _gate(section: _Section) -> GatePolicy:
         margin=section.number("margin", default.margin, 0.0001, 0.5),
         alpha=section.number("alpha", default.alpha, 0.0001, 0.5),
         require_improvement=section.flag("require_improvement", default.require_improvement),
+        edge_share=section.number("edge_share", default.edge_share, 0.0, 1.0),
+        edge_gain=section.number("edge_gain", default.edge_gain, 0.0001, 1.0),
         edge_margin=section.number("edge_margin", default.edge_margin, 0.0001, 0.5),
+        slices=section.some_of("slices", default.slices, SLICES),
         max_ece=section.optional_number("max_ece", 0.0, 1.0),
+        max_latency_ms=section.optional_number("max_latency_ms", 0.0, 1e9),
+        max_slower=section.optional_number("max_slower", 0.0, 1e6),
+        max_size_mb=section.optional_number("max_size_mb", 0.0, 1e9),
         min_items=section.whole("min_items", default.min_items, 1),
+        min_first_items=section.whole("min_first_items", default.min_first_items, 1),
         min_edge_items=section.whole("min_edge_items", default.min_edge_items, 1),
         min_slice_items=section.whole("min_slice_items", default.min_slice_items, 1),
     )
@@ -167,6 +204,10 @@ class _Section:
     def optional_number(self, key: str, low: float, high: float) -> float | None:
         return None if self._get(key, None) is None else self.number(key, low, low, high)
 
+    def number_or_none(self, key: str, default: float | None, low: float, high: float) -> float | None:
+        """Unlike `optional_number`, what is not there has a default; `null` says that none is wanted."""
+        return None if self._get(key, default) is None else self.number(key, default or low, low, high)
+
     def whole(self, key: str, default: int, low: int) -> int:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -186,6 +227,12 @@ class _Section:
     def one_of(self, key: str, default: str, names: tuple[str, ...]) -> str:
         value = self._get(key, default)
         return str(value) if value in names else self._wrong(key, f"must be one of: {', '.join(names)}", default)
+
+    def some_of(self, key: str, default: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._get(key, list(default))
+        if not isinstance(value, list) or not all(each in names for each in value) or len(set(value)) < len(value):
+            return self._wrong(key, f"must be a list of some of: {', '.join(names)}", default)
+        return tuple(str(each) for each in value)
 
     def names(self, key: str) -> tuple[str, ...]:
         value = self._get(key, None)

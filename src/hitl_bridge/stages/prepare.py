@@ -1,7 +1,8 @@
 """Stage 1: base data and decisions → `data/snapshot/{train,holdout,calibration}.parquet` and `reports/data.json`.
 
 Only items of the uniform stream measure a model, and they never train one. What came to people for another reason
-trains, unless its item, its group or its words are measured by. Rejected decisions have no label and are left out.
+trains, unless its item, its group or its words (or nearly its words) are measured by. Rejected decisions have no label and
+are left out.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from pathlib import Path
 
 from hitl_bridge.core.dataset.change import version_order
 from hitl_bridge.core.dataset.fold import Segment, measured_items, snapshot_with_payloads
+from hitl_bridge.core.dataset.near_duplicates import METHOD, NearDuplicates
+from hitl_bridge.core.dataset.record import Consent
 from hitl_bridge.core.dataset.schema import from_parquet
 from hitl_bridge.core.dataset.splits import Keys, Separation, holdout_draw, keep_apart, shared
 from hitl_bridge.core.model import JSON, Outcome, Problem, Purpose, Split
 from hitl_bridge.core.task_types.controls import LABEL
+from hitl_bridge.core.triage.plan import EDGE_RISK
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import write_bytes, write_json
 from hitl_bridge.stages.params import StageParams, load_params
@@ -30,7 +34,7 @@ _LISTED_PROBLEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
+class Material:
     """Examples by split, before training and measuring are kept apart, and how many rows were not used, by reason."""
 
     splits: Mapping[Split, list[Example]]
@@ -41,20 +45,20 @@ class _Material:
 def prepare(root: Path) -> str:
     """Makes the snapshot of the workspace at `root`; returns what it did in a sentence."""
     params = load_params(root)
-    decisions, payloads = _segments(root / "data/decisions"), _segments(root / "data/payloads")
+    decisions, payloads = segments(root / "data/decisions"), segments(root / "data/payloads")
     held = snapshot_with_payloads(decisions, payloads).to_pylist()
-    base = _base(root / "data/base", params)
-    decided = _decided(held, params)
+    base = base_data(root / "data/base", params)
+    reviewed = decided(held, params)
     superseded = frozenset(str(row["item_id"]) for row in held)
     train = [example for example in base.splits[Split.TRAIN] if example.item_id not in superseded]
-    splits = {split: [*base.splits[split], *decided.splits[split]] for split in Split}
-    splits[Split.TRAIN] = [*train, *decided.splits[Split.TRAIN]]
+    splits = {split: [*base.splits[split], *reviewed.splits[split]] for split in Split}
+    splits[Split.TRAIN] = [*train, *reviewed.splits[Split.TRAIN]]
 
     separation = _separate(splits, params, measured_items(decisions))
     report = {
         "format": 1,
         "versions": sorted((version for version, _ in decisions), key=version_order),
-        "not_used": {**decided.not_used, "superseded_base_rows": len(base.splits[Split.TRAIN]) - len(train)},
+        "not_used": {**reviewed.not_used, "superseded_base_rows": len(base.splits[Split.TRAIN]) - len(train)},
         "problems": [{"file": p.file, "row": p.row, "reason": p.reason} for p in base.problems[:_LISTED_PROBLEMS]],
         "problem_count": len(base.problems),
         **_write(root, splits, params, separation),
@@ -64,12 +68,13 @@ def prepare(root: Path) -> str:
     return f"Snapshot of {len(decisions)} dataset versions: {counted}; {sum(separation.left_out.values())} left out."
 
 
-def _segments(folder: Path) -> list[Segment]:
+def segments(folder: Path) -> list[Segment]:
+    """The dataset files in `folder`, by version."""
     files = sorted(path for path in folder.glob("*.parquet") if _VERSION_FILE.fullmatch(path.name))
     return [(path.stem, from_parquet(path.read_bytes())) for path in files]
 
 
-def _base(folder: Path, params: StageParams) -> _Material:
+def base_data(folder: Path, params: StageParams) -> Material:
     """The base data; without a holdout file, a share of the training file is drawn as holdout."""
     train, train_problems = _read_base(find_file(folder, "train"), params)
     holdout_file = find_file(folder, "holdout")
@@ -79,7 +84,7 @@ def _base(folder: Path, params: StageParams) -> _Material:
         holdout = [example for example, out in zip(train, drawn, strict=True) if out]
         train = [example for example, out in zip(train, drawn, strict=True) if not out]
     splits = {Split.TRAIN: train, Split.HOLDOUT: holdout, Split.CALIBRATION: []}
-    return _Material(splits, {}, (*train_problems, *holdout_problems))
+    return Material(splits, {}, (*train_problems, *holdout_problems))
 
 
 def _read_base(path: Path | None, params: StageParams) -> tuple[list[Example], tuple[Problem, ...]]:
@@ -101,9 +106,10 @@ def _base_example(row: Row, group_by: str | None) -> Example:
     )
 
 
-def _decided(held: Iterable[Mapping[str, JSON]], params: StageParams) -> _Material:
+def decided(held: Iterable[Mapping[str, JSON]], params: StageParams) -> Material:
+    """Folded decisions as examples, each on its side of the split."""
     splits: dict[Split, list[Example]] = {split: [] for split in Split}
-    not_used = Counter({"rejected": 0, "erased": 0, "unknown_label": 0, "no_measure": 0})
+    not_used = Counter({"rejected": 0, "erased": 0, "no_consent": 0, "unknown_label": 0, "no_measure": 0})
     for row in held:
         example = _decided_example(row, params)
         split = _side(row)
@@ -113,7 +119,7 @@ def _decided(held: Iterable[Mapping[str, JSON]], params: StageParams) -> _Materi
             not_used["no_measure"] += 1
         else:
             splits[split].append(example)
-    return _Material(splits, dict(not_used))
+    return Material(splits, dict(not_used))
 
 
 def _decided_example(row: Mapping[str, JSON], params: StageParams) -> Example | str:
@@ -122,6 +128,8 @@ def _decided_example(row: Mapping[str, JSON], params: StageParams) -> Example | 
         return "rejected"
     if row["input"] is None:
         return "erased"
+    if row["consent"] == Consent.NO.value:
+        return "no_consent"
     output, shown = json.loads(str(row["decision"])), json.loads(str(row["input"]))
     if params.kind.output_problem(output, params.labels) or params.kind.input_problem(shown):
         return "unknown_label"
@@ -135,7 +143,14 @@ def _decided_example(row: Mapping[str, JSON], params: StageParams) -> Example | 
         group=_group(attributes, params.prepare.group_by),
         source=DECISIONS,
         version=str(row["version"]),
+        doubted=_doubted(row),
     )
+
+
+def _doubted(row: Mapping[str, JSON]) -> bool:
+    """Whether an edge case is one by its risk alone. The gate finds out anew which items are doubtful (`core.gating`)."""
+    risk = row["risk"]
+    return bool(row["edge"]) and row.get("rule") is None and isinstance(risk, float) and risk > EDGE_RISK
 
 
 def _side(row: Mapping[str, JSON]) -> Split | None:
@@ -151,13 +166,28 @@ def _group(attributes: Mapping[str, JSON], name: str | None) -> str | None:
 
 
 def _separate(splits: dict[Split, list[Example]], params: StageParams, reserved: frozenset[str]) -> Separation:
-    """Takes out of the training split whatever is measured by, now or in an earlier version (`reserved`)."""
+    """Takes out of the training split whatever is measured by, now or in an earlier version (`reserved`), or nearly is."""
     measured = keys([*splits[Split.HOLDOUT], *splits[Split.CALIBRATION]], params.kind)
     known = replace(measured, item_ids=[*measured.item_ids, *sorted(reserved)])
     separation = keep_apart(keys(splits[Split.TRAIN], params.kind), known)
     kept = zip(splits[Split.TRAIN], separation.keep, strict=True)
-    splits[Split.TRAIN] = [example for example, stays in kept if stays]
-    return separation
+    apart = [example for example, stays in kept if stays]
+    alike = nearly_measured(measured, keys(apart, params.kind), params)
+    splits[Split.TRAIN] = [example for example, near in zip(apart, alike, strict=True) if not near]
+    return replace(separation, left_out={**separation.left_out, "near_duplicate": sum(alike)})
+
+
+def nearly_measured(measured: Keys, train: Keys, params: StageParams) -> list[bool]:
+    """For each training row whether its words are nearly those of a row that measures."""
+    if not _compares_words(params):
+        return [False] * len(train.input_keys)
+    known = NearDuplicates(measured.input_keys, params.prepare.near_duplicates or 1.0)
+    return [known.has(words) for words in train.input_keys]
+
+
+def _compares_words(params: StageParams) -> bool:
+    """An image's input is its address: two that differ in one letter are no more alike than others."""
+    return params.kind.input_field == "text" and params.prepare.near_duplicates is not None
 
 
 def _write(
@@ -167,11 +197,30 @@ def _write(
     # The snapshot holds texts: nothing in this folder may ever be committed.
     write_bytes(folder / ".gitignore", b"*\n")
     digests = {split.value: write_examples(folder / f"{split.value}.parquet", splits[split]) for split in Split}
-    train: Keys = keys(splits[Split.TRAIN], params.kind)
-    proof = {split.value: shared(train, keys(splits[split], params.kind)) for split in (Split.HOLDOUT, Split.CALIBRATION)}
     return {
         "counts": {split.value: _counts(splits[split]) for split in Split},
-        "leakage": {"left_out": separation.left_out, "shared_with_train": proof, "sha256": digests},
+        "leakage": {**_proof(splits, params), "left_out": separation.left_out, "sha256": digests}
+        | {"near_duplicates_left_out": separation.left_out["near_duplicate"]},
+    }
+
+
+def _proof(splits: Mapping[Split, Sequence[Example]], params: StageParams) -> dict[str, object]:
+    """What training shares with what measures, counted anew in what is written; `checked` is whether that is nothing."""
+    train = keys(splits[Split.TRAIN], params.kind)
+    found = {}
+    for split in (Split.HOLDOUT, Split.CALIBRATION):
+        measured = keys(splits[split], params.kind)
+        found[split.value] = {**shared(train, measured), "near_duplicate": sum(nearly_measured(measured, train, params))}
+    holdout = found[Split.HOLDOUT.value]
+    return {
+        "checked": not any(count for counts in found.values() for count in counts.values()),
+        "holdout_items": len(splits[Split.HOLDOUT]),
+        "train_items": len(splits[Split.TRAIN]),
+        "same_item": holdout["item_id"],
+        "same_group": holdout["group"],
+        "shared_with_train": found,
+        "threshold": params.prepare.near_duplicates if _compares_words(params) else None,
+        "method": METHOD if _compares_words(params) else "equal inputs only",
     }
 
 

@@ -29,7 +29,10 @@ FOLDER = Path("data/snapshot")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A labelled item. `source` is `base` or `decisions`; `version` the dataset version it came with (empty for base)."""
+    """A labelled item. `source` is `base` or `decisions`; `version` the dataset version it came with (empty for base).
+
+    `doubted`: it is an edge case only because the model of that time doubted it, not because a rule named it.
+    """
 
     item_id: str
     input: JSONObject
@@ -39,6 +42,7 @@ class Example:
     group: str | None
     source: str
     version: str = ""
+    doubted: bool = False
 
 
 def keys(examples: Sequence[Example], kind: TaskType) -> Keys:
@@ -76,5 +80,5 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
-    columns = ("item_id", "input", "label", "scenario", "edge", "group", "source", "version")
-    return pa.schema([pa.field(name, pa.bool_() if name == "edge" else text) for name in columns])
+    columns = ("item_id", "input", "label", "scenario", "edge", "group", "source", "version", "doubted")
+    return pa.schema([pa.field(name, pa.bool_() if name in ("edge", "doubted") else text) for name in columns])

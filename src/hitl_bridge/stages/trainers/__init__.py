@@ -13,7 +13,7 @@ import numpy.typing as npt
 from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.errors import UsageError
 
-TRAINERS: tuple[str, ...] = ("sklearn-text", "sklearn-image", "command")
+TRAINERS: tuple[str, ...] = ("sklearn-text", "sklearn-image", "sentence-embeddings", "transformers", "command")
 
 Scores = npt.NDArray[np.float64]
 """One row an item, one column a label, in [0, 1]; a row sums to 1 unless a command's own scores do not."""
@@ -66,8 +66,11 @@ class Trainer(Protocol):
         """Opens what `train` wrote; must not run code from the files."""
 
 
-def trainer(name: str) -> Trainer:
-    """The trainer of that name. Its libraries are imported here and not before."""
+def trainer(name: str, *, remember: bool = False) -> Trainer:
+    """The trainer of that name. Its libraries are imported here and not before.
+
+    With `remember` it may keep what it computed of an example: the same ones are to be trained on several times.
+    """
     if name == "sklearn-text":
         from hitl_bridge.stages.trainers.sklearn_text import SklearnText
 
@@ -76,6 +79,14 @@ def trainer(name: str) -> Trainer:
         from hitl_bridge.stages.trainers.sklearn_image import SklearnImage
 
         return SklearnImage()
+    if name == "sentence-embeddings":
+        from hitl_bridge.stages.trainers.sentence_embeddings import SentenceEmbeddings
+
+        return SentenceEmbeddings(remember=remember)
+    if name == "transformers":
+        from hitl_bridge.stages.trainers.transformer import Transformer
+
+        return Transformer()
     if name == "command":
         from hitl_bridge.stages.trainers.command import Command
 

@@ -64,7 +64,7 @@ def fit_calibrated(make: MakeEstimator, features: npt.NDArray[np.float32], codes
     calibration error from 0.17 to 0.015 (Guo et al. 2017, *On calibration of modern neural networks*).
     """
     folds = int(setup.number("calibration_folds", 5))
-    return Fitted(_fit(make, features, codes), _temperature(*_out_of_fold(make, features, codes, folds)))
+    return Fitted(_fit(make, features, codes), temperature_by(*_out_of_fold(make, features, codes, folds)))
 
 
 def scores_of(fitted: Fitted, features: npt.NDArray[np.float32], labels: Sequence[str]) -> Scores:
@@ -95,7 +95,7 @@ def _out_of_fold(make: MakeEstimator, features: npt.NDArray[np.float32], codes: 
     The n-th example of each label goes to fold n mod `folds`, so that a label's only example is in the first; rows whose
     label the rest does not have say nothing about confidence and are left out.
     """
-    fold = _rank_within_label(codes) % folds
+    fold = rank_within_label(codes) % folds
     logits, right = [], []
     present = np.unique(codes)
     for number in range(folds):
@@ -113,7 +113,7 @@ def _out_of_fold(make: MakeEstimator, features: npt.NDArray[np.float32], codes: 
     return np.concatenate(logits), np.concatenate(right)
 
 
-def _rank_within_label(codes: Numbers) -> Numbers:
+def rank_within_label(codes: Numbers) -> Numbers:
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], codes[order], side="left")
     ranks = np.empty_like(codes)
@@ -121,7 +121,7 @@ def _rank_within_label(codes: Numbers) -> Numbers:
     return ranks
 
 
-def _temperature(logits: Scores, right: Numbers) -> float:
+def temperature_by(logits: Scores, right: Numbers) -> float:
     """The temperature of least log loss, between 1/20 and 20; 1 with fewer than ten rows to fit it on.
 
     As if one row more had been wrong (Platt 1999 smooths his targets so): a few rows without an error are no certainty.

@@ -1,0 +1,146 @@
+"""How many reviews the bridge needs for what more reviews drawn at random would give: with words, and with sentence embeddings.
+
+    python benchmarks/label_efficiency.py [--data DIR] [--encoder DIR] [--full]
+
+Banking77's training queries wait; each round the bridge's own selection picks 200 of them, reviewers label them (rightly), and
+a model is trained on all that is labelled. Counted is at how many labels the accuracy on the test queries first reaches that of
+3,900 labels drawn at random, beside random picks in the same run. The second model reads the vectors of an encoder in a local
+folder, by the trainer `sentence-embeddings`; without `--encoder` it is left out, and said so. `review_budget.py` tells how the
+selection fares with reviewers who err, and how long it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from picking import Campaign, Data, Picker, Round, Vectors, accuracy_by_chance, bridge, by_margin, labels_needed
+from queries import DataMissing, Query, read_halves
+from report import Report, at_most
+
+from hitl_bridge.core.triage.selection import SpreadOver
+from hitl_bridge.errors import UsageError
+from hitl_bridge.stages.trainers import Setup
+from hitl_bridge.stages.trainers.sentence_embeddings import open_sentence_transformer
+
+BY_CHANCE = 3_900
+"""Labels drawn at random, whose accuracy is to be reached."""
+
+STOPS = (700, 1_100, 1_500, 2_100)
+"""Labels at which picked and drawn ones are compared."""
+
+_NO_DATA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the model reads, the `triage.spread_over` that is advised for it, and the most labels that the bridge may need."""
+
+    name: str
+    says: str
+    data: Data
+    advised: SpreadOver
+    bar: int
+
+
+def main() -> int:
+    arguments = _arguments()
+    try:
+        kinds = _kinds(arguments)
+    except (DataMissing, UsageError) as missing:
+        print(missing, file=sys.stderr)
+        return _NO_DATA
+    report, seeds = Report("label_efficiency"), range(5 if arguments.full else 3)
+    for kind in kinds:
+        _tell(kind, report, seeds, thorough=arguments.full)
+    if arguments.encoder is None:
+        report.add("labels, embeddings", "labels, sentence embeddings", "not measured: no --encoder")
+    return report.finish()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "banking77")
+    parser.add_argument("--encoder", type=Path, help="folder of a sentence-transformers checkpoint (docs/trainers.md)")
+    parser.add_argument("--full", action="store_true", help="five seeds, and other ways of picking")
+    return parser.parse_args()
+
+
+def _kinds(arguments: argparse.Namespace) -> list[Kind]:
+    training, testing = read_halves(arguments.data)
+    kinds = [Kind("words", "TF-IDF", Data(training, testing), SpreadOver.WORDS, 2_500)]
+    if arguments.encoder is not None:
+        vectors = _vectors(arguments.encoder, training, testing)
+        kinds.append(Kind("embeddings", "sentence embeddings", Data(training, testing, vectors), SpreadOver.SCORES, 1_500))
+    return kinds
+
+
+def _vectors(folder: Path, training: Sequence[Query], testing: Sequence[Query]) -> tuple[Vectors, Vectors]:
+    started = time.perf_counter()
+    encoder = open_sentence_transformer(folder, Setup(Path.cwd(), ()))
+    known, unseen = (encoder.vectors([query.text for query in some]) for some in (training, testing))
+    print(f"{len(known) + len(unseen):,} texts encoded in {time.perf_counter() - started:,.0f} s", file=sys.stderr)
+    return known, unseen
+
+
+def _tell(kind: Kind, report: Report, seeds: Sequence[int], *, thorough: bool) -> None:
+    targets = {seed: accuracy_by_chance(kind.data, seed, BY_CHANCE) for seed in seeds}
+    report.add(
+        f"target, {kind.name}",
+        f"{kind.says}: accuracy of {BY_CHANCE:,} labels drawn at random",
+        statistics.fmean(targets.values()),
+    )
+    for name, picker, over, bar in _ways(kind, thorough=thorough):
+        campaigns = [Campaign(kind.data, picker, seed, kind.data.truth, BY_CHANCE, targets[seed], over).run() for seed in seeds]
+        needed = [_needed(rounds, targets[seed]) for seed, rounds in zip(seeds, campaigns, strict=True)]
+        _tell_labels(kind, report, name, needed, bar)
+        if bar is not None:
+            _tell_curve(kind, report, seeds, campaigns)
+
+
+_Way: TypeAlias = tuple[str, Picker, SpreadOver | None, int | None]
+"""A way of picking: name, which, what is spread over, and the bar that is to be kept."""
+
+
+def _ways(kind: Kind, *, thorough: bool) -> list[_Way]:
+    """The bar is for what the documentation tells one to set for such a model."""
+    ways: list[_Way] = [
+        (f"spread_over: {over}", bridge(0.1), over, kind.bar if over is kind.advised else None) for over in SpreadOver
+    ]
+    if kind.data.vectors is not None:
+        ways.append(("spread over the encoder's vectors, which a bridge does not have", bridge(0.1), None, None))
+    more: list[_Way] = [("no random arm", bridge(0.0), kind.advised, None), ("plain margin", by_margin, kind.advised, None)]
+    return ways + more if thorough else ways
+
+
+def _needed(rounds: Sequence[Round], target: float) -> float:
+    return labels_needed(rounds, target) or float(BY_CHANCE)
+
+
+def _tell_labels(kind: Kind, report: Report, name: str, needed: Sequence[float], bar: int | None) -> None:
+    mean = statistics.fmean(needed)
+    report.add(
+        f"labels, {kind.name}, {name}", f"· labels for the same, {name}", mean, None if bar is None else at_most(mean, bar)
+    )
+    report.add(f"saved, {kind.name}, {name}", "· · share saved", 1 - mean / BY_CHANCE)
+    report.add(f"by seed, {kind.name}, {name}", "· · by seed", " · ".join(f"{each:,.0f}" for each in needed))
+
+
+def _tell_curve(kind: Kind, report: Report, seeds: Sequence[int], campaigns: Sequence[Sequence[Round]]) -> None:
+    """Accuracy of picked labels beside as many drawn at random; only where every campaign got so far."""
+    for stop in STOPS:
+        picked = [each.accuracy for rounds in campaigns for each in rounds if each.labels == stop]
+        if len(picked) == len(campaigns):
+            drawn = [accuracy_by_chance(kind.data, seed, stop) for seed in seeds]
+            both: Mapping[str, float] = {"picked": round(statistics.fmean(picked), 3), "drawn": round(statistics.fmean(drawn), 3)}
+            report.add(f"accuracy, {kind.name}, {stop}", f"· accuracy after {stop:,} labels", both)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

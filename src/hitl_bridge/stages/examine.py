@@ -1,0 +1,118 @@
+"""Beside the gate: what the candidate learnt from → a learning curve over dataset versions, and labels that are doubtful.
+
+It decides nothing: the gate does not wait for it, and `hitl-bridge doubtful-labels` reads what it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hitl_bridge.core.dataset.change import version_order
+from hitl_bridge.core.model import Split
+from hitl_bridge.stages.doubtful_labels import Doubt, doubtful
+from hitl_bridge.stages.entry import run_stage
+from hitl_bridge.stages.files import sha256, write_csv, write_json
+from hitl_bridge.stages.learner import Learner, out_of_fold
+from hitl_bridge.stages.metrics import figures, outcomes
+from hitl_bridge.stages.params import ExamineParams, StageParams, load_params
+from hitl_bridge.stages.snapshot import BASE, FOLDER, Example, read_examples
+
+DOUBTFUL = Path("reports/doubtful.json")
+_PLOTS = Path("reports/plots")
+_LEAST = 10
+"""With fewer examples nothing can be said of labels."""
+
+
+def examine(root: Path) -> str:
+    """Looks at the training of the workspace at `root`; returns what it found in a sentence."""
+    params = load_params(root)
+    train_file = root / FOLDER / f"{Split.TRAIN.value}.parquet"
+    train, holdout = read_examples(train_file), read_examples(root / FOLDER / f"{Split.HOLDOUT.value}.parquet")
+    learner = Learner.of(root, params)
+    measured = [example for example in holdout if example.label in params.labels]
+    _write_curve(root / _PLOTS / "learning.csv", learning_curve(learner, train, measured, params))
+    found = _doubtful(learner, train, params)
+    write_json(root / DOUBTFUL, _report(found, train, params.examine, sha256(train_file.read_bytes())))
+    return f"{len(found)} of {len(train)} labels are doubtful."
+
+
+# -------------------------------------------------------------------------------------------------- labels to look at again
+
+
+def _doubtful(learner: Learner, train: Sequence[Example], params: StageParams) -> list[Doubt]:
+    look = params.examine
+    if len(train) < _LEAST:
+        return []
+    nothing = np.full((len(train), len(params.labels)), np.nan)
+    scores = out_of_fold(learner, train, look.folds) if look.folds > 1 else nothing
+    return doubtful(train, params.labels, scores, params.kind.input_field, look.twins)
+
+
+def _report(found: Sequence[Doubt], train: Sequence[Example], look: ExamineParams, snapshot: str) -> dict[str, object]:
+    return {
+        "format": 1,
+        "examined": len(train),
+        "folds": look.folds,
+        "twins": look.twins,
+        "snapshot_sha256": snapshot,
+        "doubtful": [each.row() for each in found],
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- the learning curve
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What training on all versions up to `version` gives on today's holdout; `edge_accuracy` is None without edge cases."""
+
+    version: str
+    rows: int
+    accuracy: float
+    macro_f1: float
+    edge_accuracy: float | None
+
+
+def learning_curve(learner: Learner, train: Sequence[Example], holdout: Sequence[Example], params: StageParams) -> list[Point]:
+    """At most `examine.points` of the versions, the base and the newest among them.
+
+    A row stands where the version that last changed it stands: a curve of what is known today, in the order in which it came.
+    """
+    steps = [BASE, *sorted({each.version for each in train if each.source != BASE}, key=version_order)]
+    parts = ((step, [each for each in train if _came_by(each, step)]) for step in _spaced(steps, params.examine.points))
+    return [_point(learner, step, part, holdout, params) for step, part in parts if part] if holdout else []
+
+
+def _came_by(example: Example, step: str) -> bool:
+    return example.source == BASE or (step != BASE and version_order(example.version) <= version_order(step))
+
+
+def _spaced(steps: Sequence[str], most: int) -> list[str]:
+    """So many of the steps, evenly, the first and the last among them; none if none are wanted."""
+    if most < 1:
+        return []
+    places = np.linspace(0, len(steps) - 1, min(most, len(steps))) if most > 1 else np.array([len(steps) - 1])
+    return [steps[int(place)] for place in dict.fromkeys(places.round())]
+
+
+def _point(learner: Learner, step: str, part: Sequence[Example], holdout: Sequence[Example], params: StageParams) -> Point:
+    found = outcomes(learner.scores(part, holdout), [params.labels.index(each.label) for each in holdout])
+    edge = figures(found.where(np.array([each.edge for each in holdout], dtype=bool)), params.evaluate.bins)
+    overall = figures(found, params.evaluate.bins)
+    return Point(step, len(part), float(overall["accuracy"]), float(overall["macro_f1"]), edge.get("accuracy"))
+
+
+def _write_curve(path: Path, points: Sequence[Point]) -> None:
+    rows = (
+        (each.version, each.rows, each.accuracy, each.macro_f1, "" if each.edge_accuracy is None else each.edge_accuracy)
+        for each in points
+    )
+    write_csv(path, ("version", "rows", "accuracy", "macro_f1", "edge_accuracy"), rows)
+
+
+if __name__ == "__main__":
+    run_stage(examine)
