@@ -7,7 +7,7 @@ edited or deleted after the decision changes or withdraws it.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
@@ -26,32 +26,58 @@ from hitl_bridge.core.model import (
     Outcome,
     Purpose,
     PushKey,
+    Request,
     ReviewTask,
-    Route,
 )
-from hitl_bridge.core.review.consensus import ConsensusRule, Same, deciding_answers, judge
+from hitl_bridge.core.review.consensus import ConsensusRule, Same, Weighing, deciding_answers, judge
+from hitl_bridge.core.review.demands import Demands, note, whole
+from hitl_bridge.core.review.handed_on import (
+    CHALLENGED,
+    DISPUTED,
+    ESCALATED,
+    OVERTURNED,
+    ReviewTerms,
+    asks,
+    challenges,
+    set_aside,
+    to_adjudicator,
+    to_reviewers,
+)
 
 ANSWERS_DO_NOT_COUNT = "the answers given do not count; asked again"
 """Why an item gets a next round in the same tier."""
 
+ONE_MORE = "the answers agree too little; one more reviewer is asked"
+"""Why it gets one with a further reviewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettlePolicy:
-    """How answers to an item are settled: those who may decide, how many are due, by which rule; and for a dispute, who
-    adjudicates within what time."""
+    """How answers to an item are settled: those who may decide, how many are due, by which rule, and what each must come with;
+    within what time a dispute is adjudicated, and to which tier an adjudicator may return the item (None: to none).
+
+    A task of the round has `seats` (0: as many as are due). Where the answers agree too little one more reviewer is asked, `most`
+    in all (0: nobody). With `weighing` a consensus has a probability.
+    """
 
     eligible: Collection[str]
     needed: int
     rule: ConsensusRule
     adjudication_sla: timedelta
+    demands: Demands = field(default_factory=Demands)
+    returns_to: ReviewTerms | None = None
+    seats: int = 0
+    most: int = 0
+    weighing: Weighing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The outcome of settling: `agreement`, the item's new state, and a decision or the item as queued for its next round.
 
-    `escalated` marks a next round that is due by rule (a blind review that overturned the model), not by dispute; `asked_again`
-    one in the same tier, because the answers of this round do not count and no further one can come.
+    `escalated` marks a next round that is due by rule (a blind review that overturned the model) or was asked for by a reviewer,
+    not by dispute; `asked_again` one with the reviewers, because the answers of this round do not count and no further one can
+    come, or because an adjudicator returned the item; `added` one with a further reviewer, as the answers agree too little.
     """
 
     agreement: Agreement
@@ -61,15 +87,17 @@ class Settled:
     escalated: bool = False
     asked_again: bool = False
     reason: str = ""
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """What was answered to an item's question, the revision in force of each annotation: in the `present` round, and in the
-    `earlier` rounds that asked the same."""
+    `earlier` rounds that asked the same. `elsewhere` are the answers of all other rounds."""
 
     present: tuple[Annotation, ...]
     earlier: tuple[Annotation, ...] = ()
+    elsewhere: tuple[Annotation, ...] = ()
 
 
 def asked_alike(item: Item, tasks: Sequence[ReviewTask]) -> frozenset[PushKey]:
@@ -81,29 +109,94 @@ def asked_alike(item: Item, tasks: Sequence[ReviewTask]) -> frozenset[PushKey]:
 
 def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePolicy,
            same: Same, now: datetime) -> Settled:  # fmt: skip
-    """Settles `item` by all the answers to its present question; each person's latest counts, once.
+    """Settles `item` by all the answers to its present question; each person's latest counts, once, if it lacks nothing that
+    the tier asks for.
 
     Args:
         standing: the decision that holds now, if any.
         same: whether two outputs say the same, by value.
     """
-    answers = deciding_answers((*given.earlier, *given.present), policy.eligible)
-    consensus = judge(answers, policy.rule, policy.needed, same)
+    answers = _counting(item, given, standing, policy)
+    handed_on = _handed_on(item, given, standing, answers, policy, now)
+    if handed_on is not None:
+        return handed_on
+    judged = tuple(each for each in answers if each.answer is not None and each.answer.request is None)
+    consensus = judge(judged, policy.rule, policy.needed, same, policy.weighing)
     if consensus.agreement is Agreement.AGREED and not _overturns_model(item, consensus, same):
         return _decided(item, consensus, _supported(standing, given), same, now)
-    withdrawal = _withdrawal(standing, now)
-    if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, policy.needed):
-        following = replace(item, state=ItemState.QUEUED, round=item.round + 1)
+    withdrawal = None if _holds_meanwhile(item, standing, given) else _withdrawal(standing, now)
+    if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, _seats(policy)):
+        lacks = note(given.present, policy.demands)
+        route = replace(item.route, note=lacks or item.route.note)
+        following = replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
         return Settled(
-            Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, asked_again=True, reason=ANSWERS_DO_NOT_COUNT
+            Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, asked_again=True, reason=lacks or ANSWERS_DO_NOT_COUNT
         )
     if consensus.agreement is Agreement.INCOMPLETE or item.route.tier == ADJUDICATION:
         state = ItemState.ANSWERED if answers else ItemState.PUSHED
         return Settled(consensus.agreement, state, withdrawal, reason=consensus.reason)
     escalated = consensus.agreement is Agreement.AGREED
+    if not escalated and max(policy.needed, len(judged)) < policy.most:
+        following = _one_more(item, len(judged), policy)
+        return Settled(Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, reason=ONE_MORE, added=True)
     reason = "a blind review disagrees with the model" if escalated else consensus.reason
-    next_round = _for_adjudication(item, now + policy.adjudication_sla, escalated=escalated)
+    next_round = to_adjudicator(item, now + policy.adjudication_sla, OVERTURNED if escalated else DISPUTED)
     return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason=reason)
+
+
+def _seats(policy: SettlePolicy) -> int:
+    return min(policy.needed, policy.seats or policy.needed)
+
+
+def _one_more(item: Item, answers: int, policy: SettlePolicy) -> Item:
+    """The next round asks the same, and nothing on its page tells that others disagree."""
+    route = replace(item.route, reviewers=max(policy.needed, answers) + 1, note="")
+    return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
+
+
+def _counting(item: Item, given: Given, standing: Decision | None, policy: SettlePolicy) -> tuple[Annotation, ...]:
+    """The answers that count. Those who should leave an adjudication to others are not heard, if there are others."""
+    answers = whole(deciding_answers((*given.earlier, *given.present), policy.eligible), policy.demands)
+    aside = set_aside(item, standing, given.elsewhere)
+    if policy.eligible and set(policy.eligible) <= aside:
+        return answers
+    return tuple(each for each in answers if each.reviewer not in aside)
+
+
+def _handed_on(
+    item: Item, given: Given, standing: Decision | None, answers: Sequence[Annotation], policy: SettlePolicy, now: datetime
+) -> Settled | None:
+    """What follows where a person hands the item on in place of settling it; None if nobody does."""
+    due_at = now + policy.adjudication_sla
+    if item.route.tier != ADJUDICATION:
+        if not asks(answers, Request.ESCALATE):
+            return None
+        withdrawal = None if _stands_untouched(standing, given) else _withdrawal(standing, now)
+        why = ESCALATED if standing is None or standing.op is Op.REMOVE else CHALLENGED
+        following = to_adjudicator(item, due_at, why)
+        return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, following, escalated=True, reason=why)
+    if challenges(item, standing, given.elsewhere):
+        following = to_adjudicator(item, due_at, CHALLENGED)
+        return Settled(Agreement.DISPUTED, ItemState.QUEUED, None, following, escalated=True, reason=CHALLENGED)
+    returned = asks(answers, Request.RETURN)
+    if returned and policy.returns_to is not None:
+        following, withdrawal = to_reviewers(item, policy.returns_to, returned[-1], now), _withdrawal(standing, now)
+        said = "returned for correction"
+        return Settled(Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, asked_again=True, reason=said)
+    return None
+
+
+def _stands_untouched(standing: Decision | None, given: Given) -> bool:
+    """Whether every answer behind the decision is there as it was."""
+    there = {each.key for each in (*given.earlier, *given.present, *given.elsewhere)}
+    return standing is not None and set(standing.annotations) <= there
+
+
+def _holds_meanwhile(item: Item, standing: Decision | None, given: Given) -> bool:
+    """Whether a decision that was challenged holds until an adjudicator has spoken."""
+    there = {_named(each.key) for each in (*given.earlier, *given.present, *given.elsewhere)}
+    challenged = standing is not None and item.route.tier == ADJUDICATION and standing.round < item.round
+    return standing is not None and challenged and {_named(key) for key in standing.annotations} <= there
 
 
 def _seats_are_used_up(annotations: Sequence[Annotation], needed: int) -> bool:
@@ -159,6 +252,8 @@ def _decided(item: Item, consensus: Consensus, before: _Standing | None, same: S
         agreement=consensus.share,
         round=item.round,
         decided_at=now,
+        reason_codes=answer.reason_codes,
+        probability=consensus.probability,
     )
     if before is not None and holds and before.is_supported and _says_the_same(fresh, before.decision, same):
         state = item.state if item.state in (ItemState.DECIDED, ItemState.COMMITTED) else ItemState.DECIDED
@@ -178,6 +273,7 @@ def _says_the_same(fresh: Decision, standing: Decision, same: Same) -> bool:
         fresh.outcome is standing.outcome
         and same(fresh.output, standing.output)
         and fresh.rationale == standing.rationale
+        and fresh.reason_codes == standing.reason_codes
         and set(fresh.reviewers) == set(standing.reviewers)
     )
 
@@ -187,17 +283,3 @@ def _withdrawal(standing: Decision | None, now: datetime) -> Decision | None:
     if standing is None or standing.op is Op.REMOVE:
         return None
     return replace(standing, seq=standing.seq + 1, op=Op.REMOVE, output=None, rationale="", decided_at=now)
-
-
-def _for_adjudication(item: Item, due_at: datetime, *, escalated: bool) -> Item:
-    why = "A check of this item disagrees with the model." if escalated else "Reviewers disagree on this item."
-    route = Route(
-        pool=item.route.pool,
-        tier=ADJUDICATION,
-        reviewers=1,
-        due_at=due_at,
-        priority=item.route.priority,
-        blind=False,
-        reason=f"{why} Please settle it, seeing all the answers.",
-    )
-    return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)

@@ -1,0 +1,117 @@
+"""Near-copies of one another are served apart: nobody should get twenty of a kind in a row, and answer the last ones unread."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+APART = 6
+"""As many others lie between two near-copies, where there are so many."""
+
+_HASHES, _ROWS = 12, 4
+"""Minima of hashes in a text's signature, and how many in a row must be the same for two texts to be near-copies: likely (0.96)
+where nine of ten words are shared, unlikely (0.005) where a fifth is (Broder, "On the resemblance and containment of
+documents", 1997; banding as in Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", 3.4)."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+_PRIME = np.uint64((1 << 31) - 1)
+_DRAWN = np.random.default_rng(20261122).integers(1, int(_PRIME), size=(2, _HASHES), dtype=np.uint64)
+
+
+def spread(texts: Sequence[str], priorities: Sequence[float], *, slot: float, apart: int = APART) -> list[float]:
+    """The same priorities, handed out anew so that near-copies are not served in a row.
+
+    Only what lies within `slot` of one another changes places: a nearer deadline goes first, copy or not. The first of a kind
+    keeps its place.
+
+    Args:
+        texts: one text an item; their words count, not their digits.
+        priorities: in [0, 1], the lowest is served first.
+    """
+    order = sorted(range(len(texts)), key=lambda place: (priorities[place], place))
+    kinds = near_copies(texts)
+    given = list(priorities)
+    for several in _slots(order, priorities, slot):
+        served = _taking_turns([kinds[place] for place in several], apart)
+        for rank, at in zip(served, [priorities[place] for place in several], strict=True):
+            given[several[rank]] = at
+    return given
+
+
+def _taking_turns(kinds: Sequence[int], apart: int) -> list[int]:
+    """The ranks in a new order: always the first whose kind was not among the last `apart`, or, if there is none, the kind that
+    has rested longest."""
+    waiting: dict[int, deque[int]] = {}
+    for rank, kind in enumerate(kinds):
+        waiting.setdefault(kind, deque()).append(rank)
+    ready = [(ranks[0], kind) for kind, ranks in waiting.items()]
+    heapify(ready)
+    resting: deque[tuple[int, int]] = deque()
+    served: list[int] = []
+    while ready or resting:
+        while resting and (resting[0][0] <= len(served) or not ready):
+            kind = resting.popleft()[1]
+            heappush(ready, (waiting[kind][0], kind))
+        kind = heappop(ready)[1]
+        served.append(waiting[kind].popleft())
+        if waiting[kind]:
+            resting.append((len(served) + apart, kind))
+    return served
+
+
+def near_copies(texts: Sequence[str]) -> list[int]:
+    """A number for each text, the same for near-copies; a text without words is like nothing else."""
+    parents = list(range(len(texts)))
+    there: dict[tuple[int, bytes], int] = {}
+    for place, text in enumerate(texts):
+        signature = _signature(text)
+        if signature is None:
+            continue
+        for band in range(0, _HASHES, _ROWS):
+            other = there.setdefault((band, signature[band : band + _ROWS].tobytes()), place)
+            parents[_root(parents, place)] = _root(parents, other)
+    return [_root(parents, place) for place in range(len(texts))]
+
+
+def _signature(text: str) -> NDArray[np.uint64] | None:
+    words = {word.casefold() for word in _WORD.findall(text)}
+    if not words:
+        return None
+    hashed = np.fromiter((_hashed(word) for word in words), dtype=np.uint64, count=len(words))
+    least: NDArray[np.uint64] = ((hashed[:, None] * _DRAWN[0] + _DRAWN[1]) % _PRIME).min(axis=0)
+    return least
+
+
+@lru_cache(maxsize=100_000)
+def _hashed(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8"), digest_size=4).digest(), "big") >> 1
+
+
+def _root(parents: list[int], place: int) -> int:
+    while parents[place] != place:
+        parents[place] = parents[parents[place]]
+        place = parents[place]
+    return place
+
+
+def _slots(order: Sequence[int], priorities: Sequence[float], slot: float) -> list[list[int]]:
+    slots: list[list[int]] = []
+    for place in order:
+        if slots and priorities[place] - priorities[slots[-1][0]] < slot:
+            slots[-1].append(place)
+        else:
+            slots.append([place])
+    return slots
+
+
+def words_of(shown: Mapping[str, object], field: str) -> str:
+    """What there is to compare of an item: its text; of a picture, nothing."""
+    value = shown.get(field)
+    return value if field == "text" and isinstance(value, str) else ""
