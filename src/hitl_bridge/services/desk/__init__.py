@@ -1,0 +1,1 @@
+"""The review desk: people, who gets what, agreement, and what a lead is told."""
