@@ -15,7 +15,7 @@ from typing import Any
 
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.core.model import Project, ProjectId, ProjectKey, TaskId
-from hitl_bridge.core.task_types.controls import CONFIDENCE, LABEL, RATIONALE
+from hitl_bridge.core.task_types.controls import CHECKLIST, CONFIDENCE, LABEL, RATIONALE
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
 from tests.live.command_line import CommandLine
 from tests.live.conftest import LiveLabelStudio, LiveReviewers
@@ -155,7 +155,7 @@ class Workspace:
     def answer(self, task: Task, reviewer: str, label: str, why: str = "Because it says so.") -> Any:
         controls: dict[str, tuple[Any, ...]] = {LABEL: (label,), RATIONALE: (why,)}
         if task.tier == "comprehensive":
-            controls[CONFIDENCE] = (4,)
+            controls |= {CONFIDENCE: (4,), CHECKLIST: ("I read all of it",)}
         return self.people.answer(task.project, task.task_id, reviewer, controls)
 
     def everybody_answers(self, *reviewers: str) -> int:
@@ -186,7 +186,7 @@ def data_hashes(root: Path) -> dict[str, str]:
 def write_policy_and_base_data(shell: CommandLine, url: str, remote: Path) -> None:
     (shell.root / "hitl.yaml").write_text(POLICY.format(url=url, ana=ANA, ben=BEN, dee=DEE), encoding="utf-8")
     params = shell.root / "params.yaml"
-    params.write_text(params.read_text("utf-8").replace("min_items: 100", "min_items: 20"), "utf-8")
+    params.write_text(params.read_text("utf-8").replace("min_first_items: 100", "min_first_items: 20"), "utf-8")
     base = shell.root / "data" / "base"
     write_rows(base / "train.jsonl", messages(32, "train "), without="attributes")
     write_rows(base / "holdout.jsonl", messages(28, "held out "), without="attributes")

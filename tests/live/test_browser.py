@@ -232,6 +232,7 @@ def test_a_reviewer_corrects_a_prefilled_label_and_it_arrives_in_the_next_versio
     ana.keeps_picture("prefilled")
 
     ana.chooses("cancel")
+    ana.page.locator(".hb .ant-checkbox-wrapper", has_text="I read all of it").click()
     ana.submits()
     expect(ana.page.get_by_text("Please say why.")).to_be_visible()
     ana.page.wait_for_timeout(500)  # the warning moves into place

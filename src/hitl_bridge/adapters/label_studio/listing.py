@@ -73,6 +73,21 @@ class TaskLists:
                 size = wider(size)
             since = last
 
+    def whole(self, project: Project) -> Iterator[JSON]:
+        """Every task that holds an annotation, with its predictions. Rows can come twice."""
+        since: str | None = None
+        size = self._page_size
+        while True:
+            query = filters.answered_query(since)
+            columns: Columns = {**_WHOLE, "include": f"{payloads.STATE_ROW},{payloads.PREDICTION_ROW}", "page_size": size}
+            with listing(project):
+                rows = self._page(project, query, columns)
+            yield from rows
+            if len(rows) < size:
+                return
+            last = payloads.moment(rows[-1], "updated_at")
+            since, size = last, wider(size) if last == since else size
+
     def _since(self, cursor: str | None) -> str | None:
         if cursor is None:
             return None

@@ -15,13 +15,13 @@ from hitl_bridge.adapters.label_studio.client import encoded
 from hitl_bridge.adapters.label_studio.label_configs import (
     FIELDS,
     LabelConfig,
-    candidate_choices,
     fingerprint,
     region_id,
     region_values,
 )
+from hitl_bridge.adapters.label_studio.pages import candidate_choices
 from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, Project, ProjectKey, PushKey, TaskId
-from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL, asked_for
 from hitl_bridge.errors import LabelingUnavailable
 from hitl_bridge.ports import ManifestTask, ProjectPlan, Refusal, RemoteAnnotation, RemoteTask, RemoteTaskState, TaskContent
 
@@ -38,6 +38,7 @@ TASK_ROW: Final = "id,created_at,data,total_annotations,cancelled_annotations"
 STATE_ROW: Final = (
     "id,created_at,updated_at,data,annotations,result,completed_by,was_cancelled,lead_time,parent_prediction,updated_by"
 )
+PREDICTION_ROW: Final = "predictions,score,model_version"
 LIGHT_ROW: Final = "id,created_at,updated_at,data"
 LIGHTEST_ROW: Final = "id,created_at,updated_at"
 MANIFEST_ROW: Final = "id,created_at,updated_at,annotations"
@@ -301,7 +302,9 @@ def content_problem(
 ) -> str | None:
     problems = [_ODD_TEXT] if odd else []
     problems += reader.config.problems(result)
-    problems += [f"{name!r} is required and was not filled in" for name in reader.config.missing(controls)]
+    # Where something is missing that comes beside the answer, the item is asked again; see `core.review.demands`.
+    missing = [name for name in reader.config.missing(controls) if not asked_for(name)]
+    problems += [f"{name!r} is required and was not filled in" for name in missing]
     return "; ".join(problems) or None
 
 

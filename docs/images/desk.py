@@ -1,0 +1,48 @@
+"""Takes the pictures of the review pages: runs the live test of the desk, which keeps what the browser shows, and shrinks it.
+
+    python docs/images/desk.py
+
+Needs what `make test` needs: Chromium, and a Label Studio that is installed at the first run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PICTURES = {
+    "quick": "desk-quick",
+    "comprehensive": "desk-comprehensive",
+    "adjudication": "desk-adjudication",
+    "blind": "desk-blind",
+    "special-missing": "desk-none-of-these",
+}
+LARGEST = 120_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", "tests/live/test_desk.py"]
+        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "HITL_SCREENSHOTS": folder})
+        for taken, name in PICTURES.items():
+            save(Path(folder) / f"{taken}.png", HERE / f"{name}.png")
+
+
+def save(taken: Path, path: Path) -> None:
+    """As a PNG of 128 colours, which is enough for a page of text."""
+    Image.open(taken).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    size = path.stat().st_size
+    if size > LARGEST:
+        sys.exit(f"{path} has {size:,} bytes, which is too much for a page of documentation.")
+    sys.stdout.write(f"{path}: {size:,} bytes\n")
+
+
+if __name__ == "__main__":
+    main()

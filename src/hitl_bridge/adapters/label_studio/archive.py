@@ -1,0 +1,116 @@
+"""A Label Studio project that the bridge did not make, read whole and left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+from xml.etree.ElementTree import Element
+
+from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio.client import LabelStudioClient
+from hitl_bridge.adapters.label_studio.label_configs import fingerprint, named, parse_xml
+from hitl_bridge.adapters.label_studio.listing import TaskLists, remote_project
+from hitl_bridge.core.model import JSON, AnnotationId, Project, ProjectId, ProjectKey, TaskId
+from hitl_bridge.core.sync import OVERLAP
+from hitl_bridge.core.task_types.controls import RATIONALE
+from hitl_bridge.errors import RefusedForSafety, UsageError
+from hitl_bridge.ports import ArchivedAnswer, ArchivedProject, ArchivedTask
+
+PAGE: Final = 100
+BULK: Final = "it was made from the prediction in bulk, without anybody looking"
+NOBODY: Final = "the account that gave it was deleted"
+
+
+class LabelStudioArchive:
+    """Implements `ports.Archive`."""
+
+    def __init__(self, client: LabelStudioClient) -> None:
+        self._client = client
+        self._names: dict[int, str] = {}
+
+    def project(self, project_id: ProjectId, control: str) -> ArchivedProject:
+        with remote_project(project_id, f"number {project_id}"):
+            there = self._client.get(f"/api/projects/{project_id}/")
+        if any(line.startswith(payloads.MARK_PREFIX) for line in payloads.description_lines(there)):
+            raise RefusedForSafety(
+                f"Project {project_id} is kept by HITL Bridge: there is nothing to adopt.",
+                remedy="Its answers are brought back by `hitl-bridge pull`.",
+            )
+        xml = payloads.field(there, "label_config", str)
+        root = parse_xml(xml)
+        tag = named(root, control)
+        if tag is None or tag.tag != "Choices" or tag.get("choice") == "multiple":
+            raise UsageError(
+                f"Project {project_id} has no control {control!r} by which one of several is chosen.",
+                remedy=f"Name one of: {', '.join(_single_choices(root)) or '(it has none)'}.",
+            )
+        shown = named(root, tag.get("toName", "").split(",")[0])
+        variable = shown.get("value", "") if shown is not None else ""
+        title, url = payloads.field(there, "title", str), f"{self._client.url}/projects/{project_id}/"
+        return ArchivedProject(project_id, title, url, fingerprint(xml), variable.removeprefix("$"), _choices(tag))
+
+    def tasks(self, project: ArchivedProject, control: str) -> Iterator[ArchivedTask]:
+        known = Project(ProjectKey("", ""), project.project_id, project.title, project.url, project.label_config_sha256)
+        seen: set[TaskId] = set()
+        for row in TaskLists(self._client, OVERLAP, PAGE).whole(known):
+            task = self._task(row, control)
+            if task.task_id not in seen and task.answers:
+                seen.add(task.task_id)
+                yield task
+
+    def _task(self, row: JSON, control: str) -> ArchivedTask:
+        answers = [one for one in payloads.rows_of(row, "annotations") if not payloads.field(one, "was_cancelled", bool)]
+        predictions = payloads.rows_of(row, "predictions") if isinstance(row, Mapping) and row.get("predictions") else ()
+        predicted = predictions[0] if predictions else {}
+        score = predicted.get("score") if isinstance(predicted, Mapping) else None
+        version = predicted.get("model_version") if isinstance(predicted, Mapping) else None
+        data = row.get("data") if isinstance(row, Mapping) else None
+        return ArchivedTask(
+            TaskId(payloads.field(row, "id", int)),
+            payloads.moment(row, "created_at"),
+            data if isinstance(data, Mapping) else {},
+            tuple(self._answer(one, control) for one in answers),
+            _values(predicted, control),
+            float(score) if isinstance(score, int | float) else None,
+            version if isinstance(version, str) else "",
+        )
+
+    def _answer(self, row: JSON, control: str) -> ArchivedAnswer:
+        result = payloads.storable(payloads.rows_of(row, "result"))
+        reviewer = self._name_of(row.get("completed_by") if isinstance(row, Mapping) else None)
+        in_bulk = payloads.lead_time(row) is None and isinstance(row, Mapping) and row.get("parent_prediction") is not None
+        rationale = payloads.controls_of(result).get(RATIONALE, ())
+        return ArchivedAnswer(
+            AnnotationId(payloads.field(row, "id", int)),
+            payloads.moment(row, "created_at"),
+            payloads.moment(row, "updated_at"),
+            reviewer,
+            _values(row, control),
+            "\n".join(map(str, rationale)),
+            result,
+            payloads.lead_time(row),
+            NOBODY if not reviewer else BULK if in_bulk else "",
+        )
+
+    def _name_of(self, user: JSON) -> str:
+        if not isinstance(user, int):
+            return ""
+        if not self._names:
+            listed = self._client.get("/api/users/")
+            for person in listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ():
+                self._names[payloads.field(person, "id", int)] = payloads.field(person, "email", str)
+        return self._names.setdefault(user, f"account {user}")
+
+
+def _values(row: JSON, control: str) -> tuple[JSON, ...]:
+    if not isinstance(row, Mapping) or not row.get("result"):
+        return ()
+    return payloads.controls_of(payloads.rows_of(row, "result")).get(control, ())
+
+
+def _choices(tag: Element) -> tuple[str, ...]:
+    return tuple(choice.get("alias") or choice.get("value") or "" for choice in tag.iter("Choice"))
+
+
+def _single_choices(root: Element) -> list[str]:
+    return [tag.get("name", "") for tag in root.iter("Choices") if tag.get("choice") != "multiple"]
