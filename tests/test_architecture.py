@@ -95,9 +95,10 @@ def test_no_command_is_described_that_does_not_exist() -> None:
 def keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
     """Every key of hitl.yaml: `audit.rate`, `triage.rules[].when`, `tiers.NAME.max_risk`."""
     for name, field in model.model_fields.items():
-        yield before + name
+        written = field.alias or name
+        yield before + written
         for place, section in _sections(field.annotation):
-            yield from keys(section, f"{before}{name}{place}.")
+            yield from keys(section, f"{before}{written}{place}.")
 
 
 def _sections(annotation: object, place: str = "") -> Iterator[tuple[str, type[BaseModel]]]:

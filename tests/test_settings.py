@@ -158,7 +158,9 @@ class TestPolicyVersion:
         assert policy_version(check_settings(same.encode())) == version
 
     def test_how_many_people_can_look_at_decides_no_tier_and_is_no_other_version(self) -> None:
-        limited = changed("  error_budget: 0.02", "  error_budget: 0.02\n  max_reviews: 500/day\n  random_arm: 0.2")
+        limited = changed(
+            "  error_budget: 0.02", "  error_budget: 0.02\n  max_reviews: 500/day\n  random_arm: 0.2\n  spread_over: scores"
+        )
         assert policy_version(check_settings(limited.encode())) == policy_version(check_settings(GOOD.encode()))
 
     @pytest.mark.parametrize(
@@ -285,6 +287,15 @@ class TestMistakes:
                 "takes every risk",
             ),
             ("consensus: unanimous", "consensus: single", "tiers.comprehensive.consensus", "`majority` or `unanimous`"),
+            ("consensus: unanimous", "max_reviewers: 2", "tiers.comprehensive.max_reviewers", "must be more than 2"),
+            ("reviewers: 2, ", "max_reviewers: 2, ", "tiers.comprehensive.max_reviewers", "`consensus: weighted`"),
+            (
+                "reviewers: 2, sla: 24h, consensus: unanimous",
+                "max_reviewers: 2",
+                "tiers.comprehensive.max_reviewers",
+                "nobody is ever added",
+            ),
+            ("consensus: unanimous", "blind: 1.0", "tiers.comprehensive.blind", "less than 1"),
             ("consensus: unanimous", "consensus: most", "tiers.comprehensive.consensus", "'unanimous'"),
             ("rate: 0.05", "rate: -0.1", "audit.rate", "at least 0"),
             ("rate: 0.05", "rate: '5 %'", "audit.rate", "must be a number"),
@@ -294,7 +305,7 @@ class TestMistakes:
             ("amount: float", "amount: flaot", "attributes.amount", "'float'"),
             ("{amount: float,", "{amount: float, confidence: float,", "attributes.confidence", "every prediction has"),
             ("{amount: float,", "{amount: float, Amount: float,", "attributes.Amount", "capital letters"),
-            ("assignment: pool", "assignment: reviewer", "assignment", "not available yet"),
+            ("assignment: pool", "assignment: everybody", "assignment", "a project a pool and tier"),
             ("name: general", "name: Payments", "expertise[2].name", "choose another"),
             ("name: general", f"name: {'g' * 21}", "expertise[2].name", "up to 20"),
             ("[cy@example.com]", "[cy]", "expertise[2].reviewers[1]", "ana@example.com"),
@@ -326,6 +337,10 @@ class TestMistakes:
         assert problem.where == where
         assert said in problem.what
         assert problem.line == 1 + GOOD[: GOOD.index(old)].count("\n")
+
+    def test_consent_is_looked_for_in_an_attribute_that_there_is(self) -> None:
+        problem = only_problem(GOOD.rstrip() + "\nprivacy: {purpose: to sort mail, consent: agreed}\n")
+        assert (problem.where, "no attribute 'agreed'" in problem.what) == ("privacy.consent", True)
 
     def test_the_tier_of_adjudication_can_not_be_named(self) -> None:
         found = problems(changed("  quick: ", "  adjudication: "))

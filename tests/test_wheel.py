@@ -54,7 +54,7 @@ def test_the_wheel_makes_a_whole_workspace_from_anywhere(installed: Path, tmp_pa
     workspace = tmp_path / "ws"
     pages = sorted(path.name for path in (ROOT / "label_configs").glob("text-classification.*.xml"))
     assert sorted(path.name for path in (workspace / "label_configs").glob("*.xml")) == pages
-    for name in ("dvc.yaml", "params.yaml"):
+    for name in ("dvc.yaml", "params.yaml", "checks/must-pass.yaml"):
         assert (workspace / name).read_bytes() == (ROOT / name).read_bytes()
     assert "label_studio:" in (workspace / "hitl.yaml").read_text()
     assert '"items": {}' in output(installed, "hitl-bridge", "-C", str(workspace), "status", "--json", cwd=tmp_path)
@@ -69,7 +69,7 @@ def test_the_installed_package_is_not_this_checkout_and_carries_its_files(instal
     for name in CARRIED:
         assert (package / name).is_file(), name
     template = package / "workspace_template"
-    assert {path.name for path in template.iterdir()} == {"dvc.yaml", "hitl.yaml", "label_configs", "params.yaml"}
+    assert {path.name for path in template.iterdir()} == {"checks", "dvc.yaml", "hitl.yaml", "label_configs", "params.yaml"}
     assert {path.name for path in (template / "label_configs").glob("*.xml")} == {
         path.name for path in (ROOT / "label_configs").glob("*.xml")
     }

@@ -167,7 +167,12 @@ def test_a_lock_that_a_dvc_at_work_holds_is_left_to_it(workspace: Path) -> None:
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(workspace / ".hitl" / "dvc-site")}
     with subprocess.Popen([DVC, "repro", "--quiet"], cwd=workspace, env=environment) as by_hand:
         rwlock = workspace / ".dvc" / "tmp" / "rwlock"
-        while not ((workspace / "pid").exists() and rwlock.exists() and str(by_hand.pid) in rwlock.read_text()):
+        while not (
+            (workspace / "pid").exists()
+            and (workspace / "pid").read_text()
+            and rwlock.exists()
+            and str(by_hand.pid) in rwlock.read_text()
+        ):
             assert by_hand.poll() is None
         assert is_at_work(by_hand.pid, rwlock.stat().st_mtime, workspace)
         store(workspace).check_remote()

@@ -13,11 +13,9 @@ from hitl_bridge.adapters.label_studio.label_configs import (
     FIELDS,
     LabelConfig,
     LabelConfigProblem,
-    find_template,
     parse_xml,
-    render_label_config,
-    text_problems,
 )
+from hitl_bridge.adapters.label_studio.pages import find_template, render_label_config, text_problems
 from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES, task_type
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, MANY_LABELS
@@ -52,13 +50,13 @@ def test_every_template_that_comes_with_the_bridge_can_be_filled_in(task: str, t
     assert ("answers" in shown) == (tier == "adjudication")
     assert "HyperText" not in config.xml
     assert ("max-height: 45vh" in config.xml) == (task == "text-classification")
-    assert config.missing({}) == ["label", "rationale"]
+    assert config.missing({}) == ["label", "checklist", "checklist_2", "rationale"]
 
 
 def test_labels_become_choices_with_keys_and_the_way_out_is_last() -> None:
     rendered = render_label_config(a_template(), LABELS)
     assert choices(rendered, "label") == [*LABELS, NONE_OF_THESE]
-    keys = [choice.get("hotkey") for choice in parse_xml(rendered).iterfind(".//Choice")]
+    keys = [choice.get("hotkey") for choice in parse_xml(rendered).iterfind(".//*[@name='label']/Choice")]
     assert keys == ["1", "2", "0"]
 
 
@@ -75,7 +73,8 @@ def test_with_many_labels_each_task_brings_its_own_and_a_search_covers_all() -> 
 
 
 def test_the_checklist_is_filled_in_or_disappears_with_its_heading() -> None:
-    assert choices(render_label_config(a_template(), LABELS, CHECKS), "checklist") == list(CHECKS)
+    rendered = render_label_config(a_template(), LABELS, CHECKS)
+    assert [choices(rendered, name) for name in ("checklist", "checklist_2")] == [[CHECKS[0]], [CHECKS[1]]]
     without = render_label_config(a_template(), LABELS)
     assert "checklist" not in without
     assert "Have you checked" not in without

@@ -202,7 +202,6 @@ class TestAnnotations:
             ([a_region(), a_region(value={"choices": ["billing"]}), GIVEN[1]], "takes one"),
             ([a_region(value={"choices": ["CANARY"]}), GIVEN[1]], "does not offer"),
             ([a_region("CANARY-control"), *GIVEN], "does not ask"),
-            ([GIVEN[0]], "'rationale' is required"),
             ([GIVEN[1]], "'label' is required"),
             ([], "'label' is required"),
             ([*GIVEN, a_region("reviewer_confidence", {"rating": 6}, "rating")], "does not offer"),

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitl_bridge.core.dataset.change import Unversioned, next_version, plan_change, says_the_same, version_order
+from hitl_bridge.core.dataset.change import next_version, plan_change, version_order
+from hitl_bridge.core.dataset.record import Unversioned, says_the_same
 from hitl_bridge.core.model import Decision, Op, Outcome
 from tests.core.examples import NOW, an_item
 
@@ -51,7 +52,7 @@ def test_new_decisions_are_a_minor_version_and_mere_corrections_a_patch(last: st
 
 
 def test_another_label_set_is_a_major_version() -> None:
-    assert next_version("v0.4.2", [Op.ADD], new_labels=True) == "v1.0.0"
+    assert next_version("v0.4.2", [Op.ADD], new_form=True) == "v1.0.0"
 
 
 def test_a_version_that_is_none_is_refused() -> None:
@@ -113,7 +114,8 @@ def test_a_decision_made_again_from_the_same_answers_says_the_same_and_any_other
 
 _WRITE = """
 import hashlib, sys
-from hitl_bridge.core.dataset.change import Unversioned, plan_change
+from hitl_bridge.core.dataset.change import plan_change
+from hitl_bridge.core.dataset.record import Unversioned
 from hitl_bridge.services.dataset.commit import dataset_files
 from tests.core.test_change import a_decision, an_item, pseudonym
 names = [f"t-{n}" for n in range(40)] + ["é", "Z", "z", "İ", "10", "9"]

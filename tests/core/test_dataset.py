@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import random
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hitl_bridge.core.dataset.fold import fold, fold_payloads, measured_items, snapshot_with_payloads
@@ -44,6 +45,22 @@ def test_a_dataset_file_gives_back_what_was_put_in() -> None:
     assert from_parquet(to_parquet(table)).equals(table)
     assert from_parquet(to_parquet(payloads(("a", 0, "{}")))).schema.equals(payload_schema())
     assert from_parquet(to_parquet(decisions())).num_rows == 0
+
+
+def test_a_file_of_the_first_schema_is_read_with_nulls_where_it_says_nothing() -> None:
+    schema = decision_schema()
+    first = list(schema)[: schema.get_field_index("confidence_band")]
+    metadata = {**(schema.metadata or {}), b"hitl_bridge.schema_version": b"1"}
+    old = decisions(*MANY).select([field.name for field in first]).replace_schema_metadata(metadata)
+    sink = io.BytesIO()
+    pq.write_table(old, sink)
+
+    read = from_parquet(sink.getvalue())
+    assert read.schema.equals(schema)
+    assert read["item_id"].to_pylist() == old["item_id"].to_pylist()
+    assert read["cause"].null_count == len(MANY)
+    both = [("v0.1.0", read), ("v1.0.0", decisions(record("i0", seq=1, op="change", cause="settled")))]
+    assert {row["item_id"]: row["cause"] for row in fold(both).to_pylist()}["i0"] == "settled"
 
 
 @pytest.mark.catalogue("D8")
@@ -147,6 +164,7 @@ def test_an_item_that_was_measured_by_once_stays_known_as_such() -> None:
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.booleans(), st.booleans()), max_size=30)
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_folding_is_what_a_plain_loop_over_the_rows_gives(steps: list[tuple[str, int, bool, bool]]) -> None:
     """The model: a dictionary of item → (revision, row), taken in order of versions."""
@@ -166,6 +184,7 @@ def test_folding_is_what_a_plain_loop_over_the_rows_gives(steps: list[tuple[str,
     assert list(zip(held["item_id"].to_pylist(), held["seq"].to_pylist(), strict=True)) == kept
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2), st.text("xy", max_size=2)), max_size=20))
 def test_of_each_revision_the_latest_payload_holds(steps: list[tuple[str, int, str]]) -> None:
     kept = fold_payloads([(f"v0.{number}.0", payloads(step)) for number, step in enumerate(steps)])

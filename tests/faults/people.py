@@ -113,7 +113,7 @@ class Page:
     """How a label config is filled in: name → (tag, what it is about), and what there is to tick."""
 
     controls: Mapping[str, tuple[str, str]]
-    ticks: Sequence[str]
+    ticks: Mapping[str, Sequence[str]]
     adjudicates: bool
     """Only the page of a dispute shows the answers of others."""
 
@@ -121,21 +121,21 @@ class Page:
     def read(xml: str) -> Page:
         root = ElementTree.fromstring(xml)  # noqa: S314
         controls = {one.get("name", ""): (one.tag.lower(), one.get("toName", "")) for one in root.iter() if one.get("toName")}
-        lists = [one for one in root.iter("Choices") if one.get("name") == "checklist"]
-        ticks = [choice.get("value", "") for one in lists for choice in one.iter("Choice")]
+        lists = [one for one in root.iter("Choices") if one.get("name", "").startswith("checklist")]
+        ticks = {one.get("name", ""): [choice.get("value", "") for choice in one.iter("Choice")] for one in lists}
         return Page(controls, ticks, adjudicates="$answers" in xml)
 
     def filled(self, label: str) -> list[Row]:
         given: Mapping[str, Row] = {
             "label": {"choices": [label]},
             "rationale": {"text": [f"I read it as {label}."]},
-            "checklist": {"choices": list(self.ticks)},
             "reviewer_confidence": {"rating": 4},
+            **{name: {"choices": list(entries)} for name, entries in self.ticks.items()},
         }
         return [
             {"id": f"page-{name}", "from_name": name, "to_name": about, "type": kind, "value": given[name]}
             for name, (kind, about) in self.controls.items()
-            if name in given and (name != "checklist" or self.ticks)
+            if name in given
         ]
 
 

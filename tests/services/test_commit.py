@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,31 @@ def test_without_git_the_refusal_says_what_to_do(bench: Bench) -> None:
     with pytest.raises(RepositoryRefused) as refused:
         bench.bridge.commit()
     assert refused.value.remedy
+
+
+def test_a_card_that_a_crash_left_is_made_anew_one_that_was_edited_is_not_overwritten_and_one_of_yours_is_left_alone(
+    whole_bench: Bench,
+) -> None:
+    bench, bridge = whole_bench, whole_bench.bridge
+    readme = bench.root / "data" / "README.md"
+    decided(bench, one="refund")
+    bridge.commit()
+    assert "1 decisions" in readme.read_text(encoding="utf-8")
+
+    left = b"HITL Bridge: of a version that never came"
+    readme.write_bytes(left)
+    promise = {"batch_id": "b", "tag": "decisions@v0.2.0", "files": {}, "notes": {"data/README.md": sha256(left).hexdigest()}}
+    (bench.root / ".hitl" / "publish.json").write_text(json.dumps(promise))
+    decided(bench, two="billing")
+    assert bridge.commit().version == "v0.2.0"
+    assert "2 decisions" in readme.read_text(encoding="utf-8")
+
+    decided(bench, three="billing")
+    readme.write_text("My own words about this dataset.\n", encoding="utf-8")
+    with pytest.raises(RepositoryRefused, match=r"data/README\.md has changes"):
+        bridge.commit()
+    git(bench.root, "commit", "--quiet", "--message=My own card", "data/README.md")
+    assert bridge.commit().version == "v0.3.0"
+    assert readme.read_text(encoding="utf-8") == "My own words about this dataset.\n"
+    assert git(bench.root, "status", "--porcelain") == ""
+    assert "v0.3.0" in git(bench.root, "show", "HEAD:data/croissant.json")

@@ -47,6 +47,8 @@ class SmallTemplate(PackagedTemplate):
         (home / "hitl.yaml").write_text(PackagedTemplate().settings())
         (home / "dvc.yaml").write_text(PIPELINE)
         (home / "params.yaml").write_text("seed: 1\n")
+        (home / "checks").mkdir()
+        (home / "checks" / "must-pass.yaml").write_text("# none yet\n")
         super().__init__(home)
 
 
@@ -307,8 +309,9 @@ class TestTheTemplate:
         template = PackagedTemplate()
         pages = {file.path for file in template.label_configs("text-classification")}
         assert {"label_configs/text-classification.quick.xml", "label_configs/text-classification.comprehensive.xml"} <= pages
-        assert [file.path for file in template.pipeline("text-classification")] == ["dvc.yaml", "params.yaml"]
+        paths = [file.path for file in template.pipeline("text-classification")]
+        assert paths == ["dvc.yaml", "checks/must-pass.yaml", "params.yaml"]
         stages = YAML(typ="safe").load(template.pipeline("text-classification", "review")[0].content)["stages"]
         assert {stage["wdir"] for stage in stages.values()} == {".."}
-        assert b"trainer: sklearn-image" in template.pipeline("image-classification")[1].content
+        assert b"trainer: sklearn-image" in template.pipeline("image-classification")[-1].content
         assert check_settings(template.settings().encode())

@@ -18,6 +18,7 @@ from hitl_bridge.core.planning.planned import PlannedPolicy, lines_of
 from hitl_bridge.core.triage.replay import NOT_KEPT
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.services.policy.plan import PlanWish
+from tests.services.approving import token_of
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, POLICY, QUICK, Bench, row, without_git, write_rows
 
 DRAWN = POLICY.replace("rate: 1.0, uniform: 0.0", "rate: 0.5, uniform: 0.2")
@@ -229,6 +230,7 @@ def test_records_of_another_calibration_are_left_out_and_that_is_said(recorded: 
     before = recorded.bridge.policy.plan.policy_version
     (recorded.root / "hitl.yaml").write_text(WIDER, encoding="utf-8")
     with recorded.opened() as bridge:
+        bridge.approve_policy(reason="nothing went wrong", token=token_of(bridge))
         bridge.ingest(str(write_rows(recorded.root / "more.jsonl", [row("d2-0", AUTO), row("d2-1", QUICK)])))
         _calibrate(recorded, before)
         plan = bridge.plan()

@@ -322,3 +322,19 @@ def test_a_change_of_our_own_label_config_is_brought_there_and_is_no_alarm(bench
     project = bench.bridge.store.projects()[0]
     assert bench.labeling.look(project).label_config_sha256 == project.label_config_sha256
     assert bench.bridge.pull().troubles == ()
+
+
+def test_near_copies_are_served_apart(bench: Bench) -> None:
+    copies = [
+        row(f"copy {number}", 0.61 + number / 100, input={"text": f"Parcel {number} waits for you at the station, fetch it"})
+        for number in range(3)
+    ]
+    words = {"lamp": 0.71, "sofa": 0.72, "desk": 0.73}
+    others = [row(f"other {word}", sure, input={"text": f"{word} {word}s {word}ing"}) for word, sure in words.items()]
+    bench.pushed(*copies, *others)
+    urgency = {}
+    for task in bench.tasks():
+        assert task.task_id is not None
+        urgency[task.item_id] = bench.labeling.page(task.task_id)["prediction"]["score"]  # type: ignore[index, call-overload]
+    served = sorted(urgency, key=lambda item_id: str(urgency[item_id]))
+    assert [item_id.partition(" ")[0] for item_id in served] == ["copy", "other", "other", "other", "copy", "copy"]

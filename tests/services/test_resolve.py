@@ -129,12 +129,17 @@ def test_the_adjudicator_s_answer_decides(bench: Bench) -> None:
     assert (decision.reviewers, decision.rationale) == ((DEE,), "They say so twice.")
 
 
-def test_an_adjudication_without_a_reason_is_not_believed(bench: Bench) -> None:
+def test_an_adjudication_without_a_reason_is_asked_again_with_a_note(bench: Bench) -> None:
     disputed(bench)
     bench.answer("t-1", DEE, "cancel")
-    assert bench.bridge.pull().quarantined == 1
-    bench.bridge.resolve()
+    assert bench.bridge.pull().quarantined == 0
+    assert bench.bridge.resolve().asked_again == 1
     assert bench.decided() == {}
+    assert bench.item("t-1").route.note == "Asked again, because an answer came without the reason in words."
+    bench.bridge.push()
+    bench.answer("t-1", DEE, "cancel", why="They say so twice.")
+    bench.brought_back()
+    assert bench.decision("t-1").output == {"label": "cancel"}
 
 
 def test_a_reviewer_does_not_settle_the_dispute_they_are_part_of(bench: Bench) -> None:

@@ -276,3 +276,15 @@ def test_whoever_waits_is_asked_about_in_the_end(traffic: Sequence[tuple[Sequenc
     for hour in range(len(store.items) + 1):
         store.push(rules, NOON + hour * 2 * HOUR)
     assert len(store.sent) == len(store.items)
+
+
+def test_texts_can_be_spread_over_what_the_model_says_of_them(bench: Bench) -> None:
+    (bench.root / "hitl.yaml").write_text(
+        BUDGET.replace("4/day", "2/day\n  random_arm: 0\n  spread_over: scores"), encoding="utf-8"
+    )
+    with bench.opened() as bridge:
+        bench.bridge = bridge
+        scores = {"b": {"refund": 0.62, "billing": 0.37, "cancel": 0.01}, "c": {"refund": 0.64, "billing": 0.01, "cancel": 0.35}}
+        bench.pushed(*(row(f"{name}-{n}", of["refund"], scores=of) for name, of in scores.items() for n in range(4)))
+
+        assert {item.item_id[0] for item in bridge.store.items_in(ItemState.PUSHED)} == {"b", "c"}

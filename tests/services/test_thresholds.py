@@ -24,7 +24,8 @@ from hitl_bridge.core.triage.plan import CLOSED, Rule, TierBound, TriagePlan
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.ports import Standing
 from hitl_bridge.services.keeping.access import make_token, revoke_token
-from hitl_bridge.services.policy.thresholds import ModelThresholds, ThresholdPorts, approve, approver, choose, show, tighten
+from hitl_bridge.services.model.signing import approver
+from hitl_bridge.services.policy.thresholds import ModelThresholds, ThresholdPorts, approve, choose, show, tighten
 from tests.adapters.store_examples import NOW, a_batch, a_decision, an_item, decided
 from tests.services.bench import POLICY, Bench, Watch, without_git
 

@@ -15,6 +15,7 @@ import hitl_bridge
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import NewFile
 
+_CHECKS = "checks/must-pass.yaml"
 _TRAINERS = {"image-classification": "sklearn-image"}
 
 
@@ -35,11 +36,15 @@ class PackagedTemplate:
         return [NewFile(f"label_configs/{name}", (folder / name).read_bytes()) for name in pages]
 
     def pipeline(self, task: str, folder: str | None = None) -> list[NewFile]:
-        """`dvc.yaml` and `params.yaml`, for the workspace's root or for a folder in it, from which they work the same."""
+        """`dvc.yaml`, `params.yaml` and the checks, for the workspace's root or a folder in it, from which they work the same.
+
+        Checks are always in the root. They have to be there, since DVC refuses to depend on what is not.
+        """
         pipeline, params = self._read("dvc.yaml"), _with_trainer(self._read("params.yaml"), task)
+        checks = NewFile(_CHECKS, self._read(_CHECKS))
         if folder is None:
-            return [NewFile("dvc.yaml", pipeline), NewFile("params.yaml", params)]
-        return [NewFile(f"{folder}/dvc.yaml", _moved(pipeline, folder)), NewFile(f"{folder}/params.yaml", params)]
+            return [NewFile("dvc.yaml", pipeline), checks, NewFile("params.yaml", params)]
+        return [NewFile(f"{folder}/dvc.yaml", _moved(pipeline, folder)), checks, NewFile(f"{folder}/params.yaml", params)]
 
     def _read(self, name: str) -> bytes:
         try:

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from hitl_bridge.bootstrap.settling import Settling
+from hitl_bridge.bootstrap.agreement import Measuring
+from hitl_bridge.bootstrap.modelling import Modelling
+from hitl_bridge.bootstrap.people import Staffing
 from hitl_bridge.bootstrap.wiring import COMMIT
 from hitl_bridge.core.audits.lots import LotVerdict
 from hitl_bridge.core.model import JSON, ItemId, Prediction, Problem, ProjectId
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from hitl_bridge.core.planning.planned import PlanResult
     from hitl_bridge.core.triage.replay import Replayed
     from hitl_bridge.services.dataset.commit import CommitResult
-    from hitl_bridge.services.dataset.retrain import PromoteResult, RetrainResult
     from hitl_bridge.services.insights import Status
     from hitl_bridge.services.intake.ingest import IngestResult
     from hitl_bridge.services.intake.online import Triaged
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from hitl_bridge.services.sync.webhooks import WebhooksKept
 
 
-class Bridge(Settling):
+class Bridge(Staffing, Modelling, Measuring):
     """The verbs of a workspace. What a verb does not need is not opened: `status` works while Label Studio is away.
 
     Verbs that change something hold a lease: a command run by hand and a daemon never interleave, on one machine or on two.
@@ -102,7 +103,8 @@ class Bridge(Settling):
 
         with self._alone():
             if dry_run:
-                return foresee(self.store, self.policy, self.settings.workspace_key, self.clock.now())
+                key = self.settings.workspace_key
+                return foresee(self.store, self.policy, key, self.clock.now(), self._hand_out)
             self.flush_online()
             return push(self._push_ports, self.policy, PushWish(replace_gone, restore_label_config), progress=progress)
 
@@ -127,18 +129,27 @@ class Bridge(Settling):
 
     def resolve(self, *, dry_run: bool = False) -> ResolveResult:
         """Settles what changed."""
+        from hitl_bridge.services.desk.agreement import LearnedWeighing
         from hitl_bridge.services.sync.resolve import resolve
 
+        if not dry_run:
+            self.keep_roster()
         with self._alone():
-            return resolve(self.store, self.policy, self.clock, dry_run=dry_run)
+            weigh = LearnedWeighing(self.store.agreement(), self.policy).of
+            return resolve(self.store, self.policy, self.clock, weigh, dry_run=dry_run)
+
+    def _resolve_in_time(self) -> ResolveResult:
+        """Settles what changed; then what nobody has finished in time is escalated."""
+        resolved = self.resolve()
+        self.escalate()
+        return resolved
 
     def commit(self, *, dry_run: bool = False) -> CommitResult:
         """Commits what was decided."""
-        from hitl_bridge.services.dataset.commit import CommitPorts, commit
+        from hitl_bridge.services.dataset.commit import commit
 
-        ports = CommitPorts(self.store, self.store.insights(), self.dataset, self.clock, self.settings.workspace_key)
         with self._alone(COMMIT):
-            return commit(ports, self.settings.labels, dry_run=dry_run)
+            return commit(self._commit_ports, self.settings.labels, dry_run=dry_run)
 
     def sync(self, *, accept_restored_store: bool = False) -> CycleResult:
         """One cycle. With `accept_restored_store` a store that is older than what was published from it is believed."""
@@ -146,7 +157,7 @@ class Bridge(Settling):
 
         if accept_restored_store:
             self.accept_restored_store()
-        result = CycleResult(self.push(), self.pull(), self.resolve(), self.push(), self.commit())
+        result = CycleResult(self.push(), self.pull(), self._resolve_in_time(), self.push(), self.commit())
         result = replace(result, lots=self.keep_lots())
         self.keep_thresholds()
         self.record_cycle(did_something=result.did_something)
@@ -174,6 +185,12 @@ class Bridge(Settling):
 
         return trace(self.store, self.store.online(), self.store.insights(), self.receipts, self.paths, ItemId(item_id))
 
+    def trace_model(self, model_version: str) -> Mapping[str, JSON] | None:
+        """What the candidate or the champion was made from; None if neither is called that."""
+        from hitl_bridge.services.model.lineage import model_life
+
+        return model_life(self.paths, self.store.dataset_versions(), model_version)
+
     def replay(self, item_id: str) -> list[Replayed]:
         """Every receipt of an item, computed again from the policy that it names and compared column for column."""
         from hitl_bridge.services.policy.replay import replay_receipts
@@ -192,24 +209,6 @@ class Bridge(Settling):
         if policy is not None:
             policies[policy.name] = self._policy_of(policy)
         return plan(self._plan_ports, policies, wish or PlanWish(), self.policy.budget.budget, progress)
-
-    def retrain(self, *, force: bool = False, progress: Callable[[str], None] | None = None) -> RetrainResult:
-        """Runs the pipeline. `progress` is told each line that it prints."""
-        from hitl_bridge.services.dataset.retrain import retrain
-
-        with self._workspace_alone():
-            return retrain(self._pipeline(progress), self.paths, self.settings.pipeline_file, force=force)
-
-    def promote(self, *, reason: str, by: str | None = None, override: bool = False) -> PromoteResult:
-        """Makes the candidate the champion, in the name of `by` (git's user.name if None)."""
-        from hitl_bridge.adapters.dvc.champions import DvcChampions
-        from hitl_bridge.services.dataset.retrain import promote
-
-        pipeline = self._pipeline(None)
-        champions = DvcChampions(self.settings.root, pipeline.track, pipeline.save)
-        signer = by or pipeline.committer()
-        with self._workspace_alone():
-            return promote(champions, self.paths, self.clock, by=signer, reason=reason, override=override)
 
     def load_decisions(self, version: str | None = None) -> pd.DataFrame:
         """What held at a dataset version (the latest if None), one row an item, with inputs and rationales."""

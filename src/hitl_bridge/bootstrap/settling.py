@@ -6,18 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hitl_bridge.bootstrap.wiring import Wiring
-from hitl_bridge.ports import AuditHead, AuditReport, RaisedRate, ThresholdRow
+from hitl_bridge.bootstrap.wiring import COMMIT, Wiring
+from hitl_bridge.ports import AuditHead, AuditProblem, AuditReport, RaisedRate, ThresholdRow
 from hitl_bridge.settings import read_approver_token
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc.remote import RemoteReport
+    from hitl_bridge.core.dataset.difference import DatasetDifference
     from hitl_bridge.services.audits.audit_report import AuditPicture
     from hitl_bridge.services.audits.lots import LotsResult
     from hitl_bridge.services.audits.recall import RecallResult
+    from hitl_bridge.services.dataset.revert import RevertResult, RevertWish
     from hitl_bridge.services.keeping.backup import BackupResult
     from hitl_bridge.services.keeping.failures import Failure, Retried
     from hitl_bridge.services.keeping.quarantine import Doubtful, Ruled
+    from hitl_bridge.services.model.doubtful_labels import DoubtfulLabels, DoubtPorts
     from hitl_bridge.services.policy.thresholds import ThresholdsResult
 
 
@@ -102,11 +105,13 @@ class Settling(Wiring):
 
     def approve_thresholds(self, *, reason: str, model_version: str | None = None) -> tuple[ThresholdRow, ...]:
         """Puts thresholds that wait for a sign-off in force, in the name of the access token in HITL_APPROVER_TOKEN."""
-        from hitl_bridge.services.policy.thresholds import approve, approver
+        from hitl_bridge.services.model.signing import approver, check_may_approve
+        from hitl_bridge.services.policy.thresholds import approve
 
         token = read_approver_token()
         with self._alone():
             by = approver(self.access_tokens, self.clock, None if token is None else token.reveal())
+            check_may_approve(by, self._approvals(None).people)
             signed = approve(self.store.thresholds(), self.clock, by=by, reason=reason, model_version=model_version)
         self.forget_policy()
         return signed
@@ -149,6 +154,26 @@ class Settling(Wiring):
         with self._alone():
             return retry(self.store.desk(), self.clock, item_id, by=signer, reason=reason)
 
+    def doubtful_labels(self) -> DoubtfulLabels:
+        """Decided labels that are probably wrong, as the last training found."""
+        from hitl_bridge.services.model.doubtful_labels import listed
+
+        return listed(self._doubt_ports)
+
+    def ask_again(self, most: int, *, by: str | None = None, dry_run: bool = False) -> DoubtfulLabels:
+        """Queues the `most` doubtful of them for an adjudicator, in the name of `by` (git's user.name if None)."""
+        from hitl_bridge.services.model.doubtful_labels import ask_again
+
+        signer = self.signer(by)
+        with self._alone():
+            return ask_again(self._doubt_ports, most, by=signer, dry_run=dry_run)
+
+    @property
+    def _doubt_ports(self) -> DoubtPorts:
+        from hitl_bridge.services.model.doubtful_labels import DoubtPorts
+
+        return DoubtPorts(self.store, self.store.reverts(), self.clock, self.paths.root, self.policy.adjudication_sla)
+
     def backup(self, file: Path | None = None) -> BackupResult:
         """Copies the store to `file` (by the time, in `.hitl/backups`, if None). Needs no lease: others go on writing."""
         from hitl_bridge.services.keeping.backup import back_up
@@ -171,11 +196,38 @@ class Settling(Wiring):
         with self._alone(believed=True):
             return accept_older_store(self.store.desk(), self.clock, self.store.audit_head(), self.dataset.anchors, signer)
 
+    def diff(self, older: str, newer: str | None = None) -> DatasetDifference:
+        """What differs between two dataset versions (the second the latest if None), by whom and why."""
+        from hitl_bridge.services.dataset.decisions import difference
+
+        return difference(self.dataset, older, newer)
+
+    def revert(self, wish: RevertWish, *, dry_run: bool = False) -> RevertResult:
+        """Takes decisions back and commits a version without them. `wish.by` empty: git's user.name."""
+        from hitl_bridge.services.dataset.commit import commit
+        from hitl_bridge.services.dataset.revert import RevertPorts, revert, with_version
+
+        wish = replace(wish, by=self.signer(wish.by or None))
+        reverts = self.store.reverts()
+        ports = RevertPorts(reverts, self.store, self.clock, self.settings.workspace_key)
+        if not dry_run:
+            self.dataset.check()
+        with self._alone():
+            result = revert(ports, wish, dry_run=dry_run)
+        if dry_run:
+            return result
+        with self._alone(COMMIT):
+            return with_version(result, commit(self._commit_ports, self.settings.labels, only=reverts.uncommitted()))
+
     def verify_audit(self) -> AuditReport:
         """Computes the audit log anew and holds it against itself, the records that it tells of, and the heads that dataset
-        commits carry."""
+        commits carry; and every champion against what was signed off: its files, its tags, its sign-off."""
+        from hitl_bridge.services.model.champions import champion_troubles
+
         anchors = {tag: AuditHead(seq, digest) for tag, seq, digest in self.dataset.anchors()}
-        return self.store.verify_audit(anchors)
+        report = self.store.verify_audit(anchors)
+        models = [AuditProblem(0, what) for what in champion_troubles(self._champion_ports)]
+        return replace(report, problems=(*report.problems, *self.store.sign_offs().unlike_the_log(), *models))
 
     def verify_dataset(self, *, heal: bool = False, deep: bool = False) -> RemoteReport:
         """Looks on the DVC remote for every file of every version; with `deep` reads each, with `heal` uploads what is amiss."""

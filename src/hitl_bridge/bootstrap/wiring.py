@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from hitl_bridge.adapters.workspace_lock import workspace_lock
 from hitl_bridge.core import draws
-from hitl_bridge.core.model import Project, TaskId
+from hitl_bridge.core.model import ADJUDICATION, JSONObject, Project, TaskId
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.task_types.controls import ESCALATE, RETURN
 from hitl_bridge.errors import AccessRefused, UsageError
 from hitl_bridge.ports import Clock, LabelingService, Lease, OnlineStore, PredictionChunk, TriageEngine, WorkspacePaths
-from hitl_bridge.settings import Settings
+from hitl_bridge.settings import Secret, Settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
@@ -25,19 +26,23 @@ if TYPE_CHECKING:
     from hitl_bridge.adapters.receipts.files import ParquetReceipts
     from hitl_bridge.adapters.sql.access_tokens import SqlAccessTokens
     from hitl_bridge.adapters.sql.store import SqlStore
+    from hitl_bridge.core.review.records import GoldMisses
     from hitl_bridge.services.audits.lots import LotPorts
     from hitl_bridge.services.audits.recall import RecallHook
+    from hitl_bridge.services.dataset.commit import CommitPorts
     from hitl_bridge.services.intake.ingest import IngestPorts
     from hitl_bridge.services.intake.online import Answering, FlushPorts
     from hitl_bridge.services.keeping.leases import LeaseTerms
     from hitl_bridge.services.keeping.quarantine import QuarantinePorts
+    from hitl_bridge.services.model.champions import ChampionPorts
+    from hitl_bridge.services.model.signing import Approvals
     from hitl_bridge.services.policy.plan import PlanPorts
     from hitl_bridge.services.policy.thresholds import ThresholdPorts
-    from hitl_bridge.services.sync.push import PushPorts
+    from hitl_bridge.services.sync.push import HandOut, PushPorts
 
 
-PROJECTS, COMMIT, DAEMON = "projects", "commit", "daemon"
-"""What is done by one bridge at a time: the work on review projects, committing, looping."""
+PROJECTS, COMMIT, DAEMON, TRAIN = "projects", "commit", "daemon", "train"
+"""What is done by one bridge at a time: the work on review projects, committing, looping, training."""
 
 _FRESH_SECONDS = 2.0
 """So long a threshold may still be used after another process has tightened it."""
@@ -59,6 +64,7 @@ class Wiring(AbstractContextManager["Wiring"]):
         self._lots_judged_at: str | None = None
         self._chosen_at: tuple[str, int, int] | None = None
         self._kept: set[str] = set()
+        self._roster_kept = False
         self._also_open = ExitStack()
 
     @cached_property
@@ -80,8 +86,9 @@ class Wiring(AbstractContextManager["Wiring"]):
     def _policy_in_force(self) -> ReviewPolicy:
         from hitl_bridge.core.audits.tightened import with_audit_rate, with_ceilings
         from hitl_bridge.core.budget.budget_policy import plan_in_force
+        from hitl_bridge.core.people import former
 
-        policy = self.settings.policy
+        policy = replace(self.settings.policy, former=former(self.store.people().terms()))
         plan = plan_in_force(policy.plan, self.store.thresholds().in_force(), policy.budget)
         plan = with_ceilings(plan, self.store.lots().ceilings(policy.plan.policy_version))
         raised = self.store.lots().audit_rate()
@@ -131,11 +138,18 @@ class Wiring(AbstractContextManager["Wiring"]):
 
     def label_config(self, tier: str) -> str:
         """The label config of a tier: the workspace's template with labels and checklist filled in."""
-        from hitl_bridge.adapters.label_studio.label_configs import find_template, render_label_config
+        from hitl_bridge.adapters.label_studio.pages import find_template, render_label_config
 
         policy = self.policy.tier(tier)
         template = find_template(self.paths.label_configs, self.settings.task, tier, otherwise=_FULL_PAGE)
-        return render_label_config(template, self.policy.labels, policy.checklist, rationale_required=policy.rationale_required)
+        return render_label_config(
+            template,
+            self.policy.labels,
+            policy.checklist,
+            rationale_required=policy.rationale_required,
+            reasons=policy.reasons,
+            request=RETURN if tier == ADJUDICATION else ESCALATE,
+        )
 
     @cached_property
     def access_tokens(self) -> SqlAccessTokens:
@@ -181,9 +195,48 @@ class Wiring(AbstractContextManager["Wiring"]):
         policy = self.policy
         version = policy.plan.policy_version
         if version not in self._kept:
+            self._check_policy()
             keep_policy(self.store.policies(), policy, self.clock.now())
             self._kept.add(version)
         return policy
+
+    @property
+    def _policy_terms(self) -> JSONObject:
+        from hitl_bridge.core.policy_change import policy_terms
+
+        return policy_terms(self.settings.policy, self.settings.sign_off)
+
+    def _check_policy(self) -> None:
+        """Raises RefusedForSafety where the settings let more through than what somebody has agreed to."""
+        from hitl_bridge.services.policy.sign_off import agreed_policy
+
+        agreed_policy(self._approvals(None), self._policy_terms)
+
+    def _approvals(self, token: Secret | None, *, sign: bool = False) -> Approvals:
+        from hitl_bridge.adapters.git.signatures import GitRegistry
+        from hitl_bridge.services.model.signing import Approvals
+
+        return Approvals(
+            sign_offs=self.store.sign_offs(),
+            tokens=self.access_tokens,
+            registry=GitRegistry(self.settings.root, self.settings.git_branch),
+            clock=self.clock,
+            signers=self.settings.root / self.settings.sign_off.allowed_signers,
+            people=tuple(person.email for person in self.settings.roster if person.approves),
+            token=None if token is None else token.reveal(),
+            sign=sign,
+        )
+
+    @property
+    def _champion_ports(self) -> ChampionPorts:
+        from hitl_bridge.adapters.dvc.champions import DvcChampions
+        from hitl_bridge.adapters.git.repository import GitRepository
+        from hitl_bridge.adapters.git.signatures import GitRegistry
+        from hitl_bridge.services.model.champions import ChampionPorts
+
+        root, branch, pipeline = self.settings.root, self.settings.git_branch, self._pipeline(None)
+        champions = DvcChampions(root, GitRepository(root, branch), pipeline.track, pipeline.save)
+        return ChampionPorts(champions, self.store.sign_offs(), GitRegistry(root, branch), self.access_tokens, self.paths)
 
     @staticmethod
     def _engine(pools: Sequence[tuple[str, str | None]]) -> TriageEngine:
@@ -249,7 +302,12 @@ class Wiring(AbstractContextManager["Wiring"]):
 
         tallies = ParquetTallies(self.paths.receipts, self.policy.plan.auto_tier)
         version = self.settings.policy.plan.policy_version
-        return LotPorts(self.store.lots(), tallies, self.store.thresholds(), self.clock, version)
+        return LotPorts(self.store.lots(), tallies, self.store.thresholds(), self.clock, version, self._gold_misses)
+
+    def _gold_misses(self) -> GoldMisses:
+        from hitl_bridge.services.desk.agreement import gold_misses
+
+        return gold_misses(self.store.agreement(), self.settings.policy, self.settings.workspace_key)
 
     @property
     def _recall_hook(self) -> RecallHook | None:
@@ -266,11 +324,30 @@ class Wiring(AbstractContextManager["Wiring"]):
             )
         return RecallWebhook(url, secret.reveal())
 
+    @property
+    def _commit_ports(self) -> CommitPorts:
+        from hitl_bridge.services.dataset.commit import CommitPorts
+
+        world = (self.store, self.store.insights(), self.dataset, self.clock, self.settings.workspace_key)
+        return CommitPorts(*world, self.store.reverts(), self.settings.use)
+
     @cached_property
     def _push_ports(self) -> PushPorts:
         from hitl_bridge.services.sync.push import PushPorts
 
-        return PushPorts(self.store, self.labeling, self.label_config, self.clock, self.settings.workspace_key)
+        key = self.settings.workspace_key
+        return PushPorts(self.store, self.labeling, self.label_config, self.clock, key, self._hand_out)
+
+    @property
+    def _hand_out(self) -> HandOut | None:
+        """Who gets what, where each reviewer has projects of their own."""
+        from hitl_bridge.services.desk.assignment import HandingOut, hand_out
+
+        if not self.settings.by_reviewer:
+            return None
+        gold = self.store.agreement().gold
+        ports = HandingOut(self.store, self.store.people(), self.clock, self.settings.workspace_key, gold)
+        return lambda items: hand_out(ports, self.policy, items)
 
     @cached_property
     def _quarantine_ports(self) -> QuarantinePorts:

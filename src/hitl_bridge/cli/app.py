@@ -12,13 +12,17 @@ from hitl_bridge.cli import (
     daemon,
     dataset,
     demo,
+    doubtful,
+    gold,
     keep,
     labeling_server,
     loop,
     model,
     people,
     plan,
+    policy,
     read,
+    reviewers,
     thresholds,
     workspace,
 )
@@ -60,11 +64,20 @@ app.command()(plan.plan)
 app.add_typer(audit.app, name="audit")
 app.command()(audit.recall)
 app.add_typer(thresholds.app, name="thresholds")
+app.add_typer(policy.app, name="policy")
 app.add_typer(dataset.app, name="dataset")
+app.command()(dataset.diff)
+app.command()(dataset.revert)
 app.add_typer(people.quarantine, name="quarantine")
 app.add_typer(people.failures, name="failures")
+app.add_typer(reviewers.app, name="reviewers")
+app.add_typer(gold.app, name="gold")
+app.command()(reviewers.adopt)
 app.command()(keep.backup)
 app.command()(model.retrain)
+app.command()(doubtful.doubtful_labels)
 app.command()(model.promote)
+app.command()(model.rollback)
 app.command()(model.predict)
+app.command()(model.effect)
 app.command()(demo.demo)

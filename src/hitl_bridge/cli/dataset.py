@@ -1,4 +1,4 @@
-"""The dataset versions: can each be had again?"""
+"""The dataset versions: can each be had again, what changed from one to the next, and taking decisions back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from hitl_bridge.cli.options import Json, open_workspace
-from hitl_bridge.cli.render import console, facts, print_json
+from hitl_bridge.cli.options import DryRun, Json, open_workspace
+from hitl_bridge.cli.render import console, facts, grid, listed, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Dataset versions: whether each can be had again.")
 
@@ -45,3 +45,71 @@ def verify(
             console().print(f"lost: {name}", markup=False)
     if not report.is_sound:
         raise typer.Exit(_WITH_PROBLEMS)
+
+
+def diff(
+    context: typer.Context,
+    older: Annotated[str, typer.Argument(help="A dataset version, like v0.3.0.")],
+    newer: Annotated[str | None, typer.Argument(help="Another one; the latest if not given.")] = None,
+    limit: Annotated[int, typer.Option(help="How many items the table shows.", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """What changed between two dataset versions: which items, by whom, and why."""
+    with open_workspace(context) as bridge:
+        found = bridge.diff(older, newer)
+    if as_json:
+        print_json(found)
+        return
+    counts = {"added": found.added, "changed": found.changed, "removed": found.removed}
+    facts(
+        f"From {found.older} to {found.newer}",
+        {**counts, "because": listed(found.causes), "reviewers": listed(found.by_reviewer)},
+    )
+    rows = [
+        (each.item_id, each.what, each.before, each.after, each.by or ", ".join(each.reviewers), each.why, each.version)
+        for each in found.items[:limit]
+    ]
+    if rows:
+        grid("Items", ("item", "what", "before", "after", "by", "why", "version"), rows)
+    if len(found.items) > limit:
+        console().print(f"… and {len(found.items) - limit:,} more; --limit shows more, --json all.")
+
+
+def revert(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why, in one line that names nobody; stands in dataset and audit log.")],
+    decision: Annotated[
+        list[str] | None, typer.Option(help="A decision as `trace` names it, or an item for all of its decisions. Repeatable.")
+    ] = None,
+    reviewer: Annotated[str | None, typer.Option(help="All that this person had a part in: address or pseudonym.")] = None,
+    since: Annotated[str | None, typer.Option(help="All since a time (ISO 8601), or after a version.")] = None,
+    version: Annotated[str | None, typer.Option(help="All that came with that version.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who takes it back; else git's user.name.")] = None,
+    ask_again: Annotated[bool, typer.Option("--ask-again", help="Send the items to people once more.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Take decisions back: a new dataset version without them, from which `dvc repro` trains."""
+    from hitl_bridge.services.dataset.revert import RevertWish
+
+    wish = RevertWish(reason, by or "", tuple(decision or ()), reviewer, since, version, ask_again)
+    with open_workspace(context) as bridge:
+        result = bridge.revert(wish, dry_run=dry_run)
+    if as_json:
+        print_json(result)
+        return
+    if not (result.removed or result.reinstated or result.answers or result.version):
+        console().print("Nothing to take back: no decision that holds is among what was chosen.")
+        return
+    facts(
+        "Would be taken back" if dry_run else "Taken back",
+        {
+            "without a decision now": result.removed,
+            "back to the one before": result.reinstated,
+            "answers that count no more": result.answers,
+            "asked again": result.asked_again,
+            "version": result.tag or "–",
+        },
+    )
+    if result.version is not None:
+        console().print("`hitl-bridge retrain` (or `dvc repro`) trains without them.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,12 +88,13 @@ def push(
                 **({"set aside (the process died of them)": result.failed} if result.failed else {}),
                 "pending (outcome unclear, looked up next time)": result.pending,
                 **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
+                **{f"nobody can take: {why}": count for why, count in Counter(each.reason for each in result.unassigned).items()},
                 **({"projects replaced": result.replaced} if replace_gone else {}),
                 **({"label configs put back": result.restored} if restore_label_config else {}),
                 **{f"  {name}": count for name, count in result.projects.items()},
             },
         )
-    _leave(result.troubles, problems=result.rejected + result.failed)
+    _leave(result.troubles, problems=result.rejected + result.failed + len(result.unassigned))
 
 
 def pull(
@@ -145,6 +147,7 @@ def resolve(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fal
             "escalated (to an adjudicator)": result.escalated,
             "incomplete": result.incomplete,
             "of these asked again (the answers do not count)": result.asked_again,
+            **({"of these with one more reviewer": result.added} if result.added else {}),
             **({"set aside (the process died of them)": result.failed} if result.failed else {}),
         },
     )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for those who come after.")]
+Sign = Annotated[bool, typer.Option("--sign", help="Sign the tag here, with the key that git is configured with.")]
 
 
 def workspace_root(context: typer.Context) -> Path:

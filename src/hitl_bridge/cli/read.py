@@ -63,24 +63,52 @@ def _said(verdict: Mapping[str, JSON]) -> str:
 
 def trace(
     context: typer.Context,
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, as in the predictions file.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, or the version of the candidate or champion.")],
     replay: Annotated[
         bool, typer.Option("--replay", help="Compute its receipts again from the policy of the time, and compare.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell the whole life of an item."""
+    """Tell the whole life of an item, or what a model was made from."""
     if replay:
         _replay(context, item, as_json=as_json)
         return
     with open_workspace(context) as bridge:
-        life = bridge.trace(item)
+        model = bridge.trace_model(item)
+        life = model or bridge.trace(item)
     if as_json:
         print_json(life)
+        return
+    if model is not None:
+        _tell_model(model)
         return
     console().print(f"Item {item}", style="bold", markup=False)
     for line in tell(life):
         console().print(line, markup=False)
+
+
+def _tell_model(model: Mapping[str, JSON]) -> None:
+    trained, figures, verdict, sign_off, recipe = (
+        each if isinstance(each := model.get(name), Mapping) else {}
+        for name in ("trained_on", "figures", "verdict", "sign_off", "recipe")
+    )
+    overall = figures.get("overall")
+    roles, versions = model.get("roles"), model.get("versions")
+    facts(
+        f"Model {model.get('model_version')}",
+        {
+            "is": ", ".join(str(role) for role in roles) if isinstance(roles, list) else "",
+            "trained by": recipe.get("trainer"),
+            "on": f"{trained.get('rows')} items: {trained.get('sources')}",
+            "snapshot": trained.get("snapshot_sha256"),
+            "figures": overall or "none yet",
+            "gate": verdict.get("verdict") or "nothing yet",
+            "signed off": f"{sign_off.get('by')}, {sign_off.get('promoted_at')}" if sign_off else "not in use",
+        },
+    )
+    if isinstance(versions, list) and versions:
+        names = ("version", "added", "changed", "removed", "git_commit")
+        grid("Dataset versions", names, [[each.get(n) for n in names] for each in versions if isinstance(each, Mapping)])
 
 
 def _replay(context: typer.Context, item: str, *, as_json: bool) -> None:

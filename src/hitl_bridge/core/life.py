@@ -91,7 +91,7 @@ def _decided(decision: Mapping[str, JSON]) -> str:
     version = decision.get("version")
     held = f"in dataset {version}" if version else "in no dataset version yet"
     if decision.get("op") == Op.REMOVE:
-        return _line("withdrawn", f"its answers no longer support it, {held}")
+        return _line("withdrawn", f"taken back, or its answers support it no longer, {held}")
     return _line("decided", f"{decision.get('outcome')}: {_said(decision.get('output'))} ({decision.get('op')}), {held}")
 
 

@@ -94,6 +94,7 @@ class Triage:
     `risk` is the probability that the prediction is wrong (1 − confidence until a calibration exists). `reason` is the
     sentence a reviewer reads. `audit_rate` and `uniform_rate` are the probabilities with which the draws were made.
     `edge` says that the item belongs to a difficult stratum (high risk or a named rule), fixed before anyone reviews it.
+    `blind_rate` is the probability with which its review was drawn to be blind; None: there was no such draw.
     """
 
     tier: str
@@ -106,13 +107,14 @@ class Triage:
     uniform_rate: float
     rule: str | None = None
     edge: bool = False
+    blind_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where an item goes: reviewer pool, tier of the project, number of independent answers, deadline, order of serving.
 
-    `priority` lies in [0, 1]; the lowest is served first.
+    `priority` lies in [0, 1]; the lowest is served first. `note` is for the reviewer of this round: why they are asked again.
     """
 
     pool: str
@@ -122,6 +124,7 @@ class Route:
     priority: float
     blind: bool
     reason: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,27 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ProjectKey:
-    """What makes a review project the bridge's: one per pool and tier. `part` counts the roll-overs."""
+    """What makes a review project the bridge's: one per pool and tier, or per pool, reviewer and tier: then `pool` is both, as
+    `personal` puts them together (no pool's name holds a slash). `part` counts the roll-overs."""
 
     pool: str
     tier: str
     part: int = 1
+
+    @classmethod
+    def personal(cls, pool: str, email: str, tier: str) -> ProjectKey:
+        """Of one reviewer alone."""
+        return cls(f"{pool}/{email}", tier)
+
+    @property
+    def team(self) -> str:
+        """The pool."""
+        return self.pool.partition("/")[0]
+
+    @property
+    def reviewer(self) -> str:
+        """Whose project it is, by e-mail; empty if it is the whole pool's."""
+        return self.pool.partition("/")[2]
 
     @property
     def mark(self) -> str:
@@ -202,18 +221,33 @@ class AnnotationState(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class Request(StrEnum):
+    """What an answer asks for. ESCALATE: let an adjudicator decide. RETURN (an adjudicator's): let the reviewers correct it."""
+
+    ESCALATE = "escalate"
+    RETURN = "return"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reviewer said. `output` is None when they rejected the item. `confidence` is 1–5, or None if not asked."""
+    """What a reviewer said. `output` is None when they rejected the item, or handed it on: then there is a `request`, and nothing
+    is judged. `confidence` is 1–5, or None if not asked.
+
+    `reason_codes` are of the tier's own, or say why the item was rejected (`core.task_types.controls.REJECTIONS`);
+    `missing_label` names the label that should exist.
+    """
 
     output: JSONObject | None
     rationale: str = ""
     checklist: tuple[str, ...] = ()
     confidence: int | None = None
+    reason_codes: tuple[str, ...] = ()
+    request: Request | None = None
+    missing_label: str = ""
 
     @property
     def rejects(self) -> bool:
-        return self.output is None
+        return self.output is None and self.request is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +296,15 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consensus:
-    """How the answers of one round stand. `share` is the share of the answers that agree with the winning one."""
+    """How the answers of one round stand. `share` is the share of the answers that agree with the winning one; `probability`,
+    by what is known of those who gave them, that it is the true one (None: not asked for)."""
 
     agreement: Agreement
     answer: Answer | None
     behind: tuple[Annotation, ...]
     share: float
     reason: str
+    probability: float | None = None
 
 
 class Op(StrEnum):
@@ -281,7 +317,8 @@ class Op(StrEnum):
 class Decision:
     """The settled answer for one revision of an item. `seq` counts the times it was settled anew (0 = first).
 
-    A `REMOVE` decision takes an earlier one back (its annotations were deleted); it has no output.
+    A `REMOVE` decision takes an earlier one back (its annotations were deleted); it has no output. `reason_codes` are those
+    of the answers behind it. `probability` is the consensus's, None where one person's word settled it.
     """
 
     item_id: ItemId
@@ -296,6 +333,8 @@ class Decision:
     agreement: float
     round: int
     decided_at: datetime
+    reason_codes: tuple[str, ...] = ()
+    probability: float | None = None
 
     @property
     def decision_id(self) -> DecisionId:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hitl_bridge.core.model import ADJUDICATION, JSON, Annotation, Item, PushKey
+from hitl_bridge.core.model import ADJUDICATION, JSON, Annotation, Answer, Item, PushKey, Request
 from hitl_bridge.core.task_types import TaskType
 
 TOP = 5
@@ -44,8 +44,9 @@ def page(push_key: PushKey, item: Item, earlier: Sequence[Annotation], kind: Tas
 
 
 def _why(item: Item, *, adjudicated: bool) -> str:
-    """Why the item is here, and what else is known of it: `… (scenario payments · amount 12000)`."""
+    """Why the item is here (again), and what else is known of it: `… (scenario payments · amount 12000)`."""
     reason = item.route.reason if adjudicated else item.triage.reason
+    reason = f"{item.route.note}\n{reason}" if item.route.note else reason
     facts = (("scenario", item.prediction.scenario), *sorted(item.prediction.attributes.items()))
     known = [f"{name} {value}" for name, value in facts if value is not None]
     return f"{reason.rstrip('.')} ({' · '.join(known)})" if known else reason
@@ -62,12 +63,22 @@ def _answers(earlier: Sequence[Annotation], kind: TaskType) -> list[JSON]:
     return [
         {
             "Reviewer": f"Reviewer {chr(ord('A') + place % 26)}",
-            "Answer": kind.text(annotation.answer.output),
+            "Answer": _said(annotation.answer, kind),
             "Rationale": annotation.answer.rationale or "–",
         }
         for place, annotation in enumerate(each for each in earlier if each.answer is not None)
         if annotation.answer is not None
     ]
+
+
+def _said(answer: Answer, kind: TaskType) -> str:
+    """`None of these: a label is missing, “gift card”` · `refund (a word names it)` · `asks for an adjudicator`."""
+    if answer.request is not None:
+        return "asks for an adjudicator" if answer.request is Request.ESCALATE else "returned it to the reviewers"
+    codes = ", ".join([*answer.reason_codes, *([f"“{answer.missing_label}”"] if answer.missing_label else [])])
+    if not codes:
+        return kind.text(answer.output)
+    return f"{kind.text(answer.output)}: {codes}" if answer.rejects else f"{kind.text(answer.output)} ({codes})"
 
 
 def _candidates(item: Item) -> tuple[str, ...]:

@@ -6,18 +6,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
+from hitl_bridge.core import draws
 from hitl_bridge.core.model import Purpose, Route, Triage
+from hitl_bridge.core.triage import reasons
 
-ConsensusName: TypeAlias = Literal["single", "majority", "unanimous"]
+ConsensusName: TypeAlias = Literal["single", "majority", "unanimous", "weighted"]
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _HOURS = 1_000_000
 """Hours that the scale of priorities spans (114 years), so that every priority lies in [0, 1]."""
 
+SLOT = 0.5 / _HOURS
+"""Half an hour, as a difference of priorities: what lies nearer together may change places."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """What happens to a prediction of this risk. `sla` is counted from when the prediction was received."""
+    """What happens to a prediction of this risk. `sla` is counted from when the prediction was received.
+
+    Where the reviewers agree too little one more is asked, up to `max_reviewers`; with the consensus `weighted` that is where
+    the most probable answer is less probable than `min_probability`. `blind` is the share of reviews that show no prediction.
+    """
 
     name: str
     max_risk: float
@@ -27,6 +36,10 @@ class Tier:
     rationale_required: bool = False
     checklist: tuple[str, ...] = ()
     escalate_after: timedelta | None = None
+    reasons: tuple[str, ...] = ()
+    max_reviewers: int = 0
+    min_probability: float = 0.9
+    blind: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,18 @@ def choose_route(triage: Triage, pool: Pool, tier: Tier, received_at: datetime, 
         blind=is_blind,
         reason=_reason(pool.name, tier.name, reviewers, due_at),
     )
+
+
+def blind_draw(key: bytes, model_version: str, item_id: str) -> float:
+    """The draw that decides whether a review shows no prediction, in [0, 1)."""
+    return draws.draw(key, "blind", model_version, item_id)
+
+
+def with_blind_draw(triage: Triage, route: Route, rate: float, drawn: float) -> tuple[Triage, Route]:
+    """With what was `drawn` against `rate`. A blind one looks like an audit and is served in its turn like any other."""
+    if drawn >= rate:
+        return replace(triage, blind_rate=rate), route
+    return replace(triage, blind_rate=rate, reason=reasons.BLIND), replace(route, blind=True)
 
 
 def postponed(route: Route, triage: Triage, by: timedelta) -> Route:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import (
@@ -15,14 +16,26 @@ from hitl_bridge.core.model import (
     AnnotationState,
     Answer,
     Item,
+    ItemId,
     Project,
     ProjectKey,
     PushKey,
+    Request,
     ReviewTask,
     TaskId,
 )
 from hitl_bridge.core.task_types import TaskType
-from hitl_bridge.core.task_types.controls import CHECKLIST, CONFIDENCE, RATIONALE
+from hitl_bridge.core.task_types.controls import (
+    CONFIDENCE,
+    ESCALATE,
+    NEW_LABEL,
+    NONE_BECAUSE,
+    RATIONALE,
+    REASONS,
+    REQUEST,
+    RETURN,
+    is_checklist,
+)
 from hitl_bridge.errors import ProjectChanged
 
 ROLL_OVER = 10_000
@@ -59,6 +72,27 @@ def plan_tasks(
         filling[place] = filling.get(place, 0) + 1
         task = ReviewTask(push_key(key, item), item.item_id, item.revision, item.round, SHARED_SEAT, place)
         planned.append((item, task))
+    return planned
+
+
+Hands: TypeAlias = "Mapping[tuple[ItemId, int], Sequence[tuple[int, str]]]"
+"""Of an item and its revision: the seats that are due, and who sits on each."""
+
+
+def plan_personal_tasks(
+    key: bytes, items: Sequence[Item], hands: Hands, live: Mapping[ProjectKey, int], known: Collection[ProjectKey] = ()
+) -> list[tuple[Item, ReviewTask]]:
+    """The tasks that each queued item is due, one in the project of each who is to answer it; none for an item that is in
+    nobody's hands. Otherwise as `plan_tasks`."""
+    filling, newest = dict(live), newest_parts(known)
+    planned = []
+    for item in items:
+        for seat, email in hands.get((item.item_id, item.revision), ()):
+            first = ProjectKey.personal(item.route.pool, email, item.route.tier)
+            place = _with_room(newest.get((first.pool, first.tier), first), filling)
+            filling[place] = filling.get(place, 0) + 1
+            task = ReviewTask(push_key(key, item, seat), item.item_id, item.revision, item.round, seat, place)
+            planned.append((item, task))
     return planned
 
 
@@ -268,12 +302,27 @@ def _meaning(seen: RemoteAnnotation, kind: TaskType, labels: Sequence[str]) -> t
 def read_answer(controls: Mapping[str, Sequence[JSON]], kind: TaskType, labels: Sequence[str]) -> Answer:
     """What a filled-in page says. Raises ValueError if that means nothing."""
     rating = next(iter(controls.get(CONFIDENCE, ())), None)
+    request = next((_REQUESTS[str(asked)] for asked in controls.get(REQUEST, ()) if str(asked) in _REQUESTS), None)
+    if request is not None:  # who hands an item on judges nothing
+        return Answer(None, _text(controls.get(RATIONALE, ())), request=request)
+    output = kind.read(controls, labels)
+    # What stands in a part of the page that is not shown any more is sent all the same.
+    codes = controls.get(REASONS if output is not None else NONE_BECAUSE, ())
     return Answer(
-        output=kind.read(controls, labels),
-        rationale="\n".join(str(line) for line in controls.get(RATIONALE, ())).strip(),
-        checklist=tuple(str(ticked) for ticked in controls.get(CHECKLIST, ())),
+        output=output,
+        rationale=_text(controls.get(RATIONALE, ())),
+        checklist=tuple(str(ticked) for name in controls if is_checklist(name) for ticked in controls[name]),
         confidence=int(rating) if isinstance(rating, int | float) else None,
+        reason_codes=tuple(map(str, codes)),
+        missing_label=_text(controls.get(NEW_LABEL, ())) if output is None else "",
     )
+
+
+_REQUESTS = {ESCALATE: Request.ESCALATE, RETURN: Request.RETURN}
+
+
+def _text(lines: Sequence[JSON]) -> str:
+    return "\n".join(map(str, lines)).strip()
 
 
 def _tombstone(known: Annotation, at: str, reason: str) -> Annotation:

@@ -87,7 +87,7 @@ class SimulatedReviewer:
         else:
             region[LABEL] = [ANOTHER_LABEL]
             region[OTHER_LABEL] = [label]
-        region[CHECKLIST] = page.checklist
+        region |= page.checklist
         region[RATIONALE] = [f"I read it as {label}."]
         region[CONFIDENCE] = [4]
         return page.filled(region)
@@ -118,7 +118,7 @@ class _Page:
     input_field: str
     choices: Sequence[str]
     dynamic: str
-    checklist: Sequence[str]
+    checklist: Mapping[str, Sequence[str]]
     shows_answers: bool
 
     @classmethod
@@ -129,13 +129,13 @@ class _Page:
         }
         label = next(element for element in root.iter("Choices") if element.get("name") == LABEL)
         about = next(element for element in root.iter() if element.get("name") == label.get("toName"))
-        ticks = [e for e in root.iter("Choices") if e.get("name") == CHECKLIST]
+        ticks = [e for e in root.iter("Choices") if e.get("name", "").startswith(CHECKLIST)]
         return cls(
             controls=controls,
             input_field=(about.get("value") or "$").removeprefix("$"),
             choices=[choice.get("value", "") for choice in label.iter("Choice")],
             dynamic=(label.get("value") or "").removeprefix("$"),
-            checklist=[choice.get("value", "") for tick in ticks for choice in tick.iter("Choice")],
+            checklist={tick.get("name", ""): [choice.get("value", "") for choice in tick.iter("Choice")] for tick in ticks},
             shows_answers="$answers" in config,
         )
 

@@ -29,13 +29,14 @@ from hitl_bridge.demo.labeling import DemoLabeling, open_labeling
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
 from hitl_bridge.demo.subjects import Day, Row, Subject, handwritten_digits, support_inbox
 from hitl_bridge.errors import UsageError
+from hitl_bridge.services.keeping.access import make_token
 from hitl_bridge.services.keeping.init import InitRequest
 from hitl_bridge.stages.predict import predict
 
 if TYPE_CHECKING:
-    from hitl_bridge.services.dataset.retrain import RetrainResult
+    from hitl_bridge.services.model.retrain import RetrainResult
 
-APPROVER = "Demo Approver"
+APPROVER = "approver.demo-approver"
 YOU = "demo-you@example.com"
 YOUR_SHARE = 12
 _LOOK_EVERY = 3.0
@@ -73,6 +74,7 @@ class Story:
     out: Console
     began: float = field(default_factory=time.monotonic)
     verdicts: list[RetrainResult] = field(default_factory=list)
+    approver_token: str = field(default="", repr=False)
 
     def tell(self, labeling: DemoLabeling) -> None:
         self._title()
@@ -133,8 +135,14 @@ class Story:
         for because in result.reasons:
             self.say(f"  {because}")
         if result.verdict == "promote":
-            bridge.promote(reason=f"Demo: {reason}", by=APPROVER)
+            bridge.promote(reason=f"Demo: {reason}", token=self._approver_token(bridge))
             self.say(f"signed off by {APPROVER}")
+
+    def _approver_token(self, bridge: Bridge) -> str:
+        """In a demo one program is everybody; elsewhere the token is in the approver's hands."""
+        if not self.approver_token:
+            self.approver_token = make_token(bridge.access_tokens, bridge.clock, APPROVER, by="demo").token
+        return self.approver_token
 
     def _day(self, bridge: Bridge, day: Day, people: dict[str, SimulatedReviewer], labeling: DemoLabeling) -> None:
         self.out.rule(Text(day.title), align="left")

@@ -37,7 +37,11 @@ class DatasetStore(Protocol):
         self, tag: str, files: Sequence[NewFile], message: str, batch_id: str, trailers: Mapping[str, str] | None = None
     ) -> Published:
         """Tracks `files` with DVC, commits just them on the configured branch, tags. Repeating it after a crash is safe:
-        a commit with the trailer `Bridge-Batch: batch_id` is found and used. `trailers` stand in the commit's message."""
+        a commit with the trailer `Bridge-Batch: batch_id` is found and used. `trailers` stand in the commit's message.
+        The card and the description among the files are kept by git itself."""
+
+    def notes(self, tag: str) -> Mapping[str, bytes]:
+        """The version's card and description, as far as it has them, by path. Raises UnknownName."""
 
     def anchors(self) -> list[tuple[str, int, str]]:
         """The audit heads that versions were committed with, as far as they are known here: tag, number, hash."""
@@ -60,8 +64,17 @@ class Pipeline(Protocol):
 
 
 class Champions(Protocol):
-    """The model in use: a pointer in git, its files kept by the dataset store."""
+    """The model in use: a pointer in git, its files kept by the dataset store. `files` are SHA-256 by path; `subject` is the
+    first line of the commit, and `key` its trailer, by which it is found again after a crash. Raises RefusedForSafety where
+    files are not what they should be."""
 
-    def install_candidate(self, model_version: str, sign_off: JSONObject) -> str | None:
-        """Makes the candidate's files the champion's, writes the pointer with the sign-off and the files' digests, and
-        commits; returns the commit."""
+    def candidate_files(self) -> Mapping[str, str]: ...
+    def champion_files(self) -> Mapping[str, str]: ...
+    def committed_by(self, key: str) -> str | None:
+        """The commit that carries out what has this key, if there is one."""
+
+    def install_candidate(self, pointer: JSONObject, files: Mapping[str, str], subject: str, key: str) -> str:
+        """Makes the candidate's files the champion's, writes the pointer, and commits; returns the commit."""
+
+    def restore(self, commit: str, pointer: JSONObject, files: Mapping[str, str], subject: str, key: str) -> str:
+        """The same with the champion that `commit` had."""

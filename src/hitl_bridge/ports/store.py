@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from hitl_bridge.core.dataset.record import Context
 from hitl_bridge.core.model import (
     Annotation,
     BatchId,
@@ -71,12 +72,15 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class UncommittedDecision:
-    """The decision that holds for an item and is in no dataset version yet; `committed` is the one that a version holds."""
+    """The decision that holds for an item and is in no dataset version yet, and how it came about; `committed` is the one that
+    a version holds, and `committed_item` the item's revision that it was about."""
 
     decision: Decision
     item: Item
     committed: Decision | None
     answered_at: str | None = None
+    context: Context = field(default_factory=Context)
+    committed_item: Item | None = None
 
 
 def item_subject(item_id: ItemId, revision: int) -> str:

@@ -11,7 +11,8 @@ from hitl_bridge.core.model import JSON, ItemId, Op, Outcome, Split
 from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.errors import UnknownName
 from hitl_bridge.ports import Clock, Insights, OnlineStore, Receipts, StateStore, WorkspacePaths
-from hitl_bridge.services.dataset.retrain import read_json
+from hitl_bridge.services.model.lineage import is_in_snapshot
+from hitl_bridge.services.model.reports import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,17 @@ def _models_trained_on(life: Mapping[str, JSON], paths: WorkspacePaths) -> list[
     for role in ("candidate", "champion"):
         card = read_json(paths.root / "models" / role / "model.json")
         trained_on = card.get("trained_on")
-        used = trained_on.get("versions") if isinstance(trained_on, Mapping) else None
-        if isinstance(used, list) and _trains(life, used):
+        if isinstance(trained_on, Mapping) and _is_trained_on(life, paths, trained_on):
             found.append({"role": role, "model_version": card.get("model_version")})
     return found
+
+
+def _is_trained_on(life: Mapping[str, JSON], paths: WorkspacePaths, trained_on: Mapping[str, JSON]) -> bool:
+    """The training file itself knows, while it is there: what is nearly the same as a held-out item, for one, was left out."""
+    used = trained_on.get("versions")
+    if not isinstance(used, list) or not _trains(life, used):
+        return False
+    return is_in_snapshot(paths, trained_on, str(life["item_id"])) is not False
 
 
 def _trains(life: Mapping[str, JSON], versions: Collection[JSON]) -> bool:

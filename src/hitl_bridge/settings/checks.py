@@ -22,7 +22,7 @@ AUTO = "auto"
 BY_BUDGET = "budget"
 """In place of a `max_risk`: chosen from the error budget."""
 
-_FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after")
+_FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after", "reasons", "max_reviewers", "blind")
 
 Complaint: TypeAlias = "tuple[Path, str]"
 Check: TypeAlias = "Callable[[dict[str, object]], Iterator[Complaint]]"
@@ -63,17 +63,18 @@ def labels_are_no_variables(values: dict[str, object]) -> Iterator[Complaint]:
             yield ("labels", place), problem
 
 
-def checklists_can_be_shown(values: dict[str, object]) -> Iterator[Complaint]:
+def choices_can_be_shown(values: dict[str, object]) -> Iterator[Complaint]:
     for name, tier in _mapping(values, "tiers").items():
         if not isinstance(tier, dict):
             continue
-        entries = [(place, each.strip()) for place, each in enumerate(_list(tier, "checklist")) if isinstance(each, str)]
-        for place, entry in entries:
-            problem = choice_problem(entry) if entry else None
-            if problem is not None:
-                yield ("tiers", name, "checklist", place), problem
-        for place, entry, first in _repeated(entries, str):
-            yield ("tiers", name, "checklist", place), f"{entry!r} stands here twice (also as number {first + 1}); remove one"
+        for key in ("checklist", "reasons"):
+            entries = [(place, each.strip()) for place, each in enumerate(_list(tier, key)) if isinstance(each, str)]
+            for place, entry in entries:
+                problem = choice_problem(entry) if entry else None
+                if problem is not None:
+                    yield ("tiers", name, key, place), problem
+            for place, entry, first in _repeated(entries, str):
+                yield ("tiers", name, key, place), f"{entry!r} stands here twice (also as number {first + 1}); remove one"
 
 
 def attributes_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
@@ -90,10 +91,13 @@ def rules_name_a_tier(values: dict[str, object]) -> Iterator[Complaint]:
             yield ("triage", "rules", place, "tier"), unknown_word("tier", tier, known)
 
 
-def group_by_is_an_attribute(values: dict[str, object]) -> Iterator[Complaint]:
+def what_is_named_is_an_attribute(values: dict[str, object]) -> Iterator[Complaint]:
     name, known = _mapping(values, "triage").get("group_by"), tuple(_mapping(values, "attributes"))
     if isinstance(name, str) and name not in known:
         yield ("triage", "group_by"), unknown_word("attribute", name, known)
+    said = _mapping(values, "privacy").get("consent")
+    if isinstance(said, str) and said not in known:
+        yield ("privacy", "consent"), unknown_word("attribute", said, known)
 
 
 def tiers_rise(values: dict[str, object]) -> Iterator[Complaint]:
@@ -168,6 +172,23 @@ def consensus_fits_reviewers(values: dict[str, object]) -> Iterator[Complaint]:
             yield ("tiers", name, "consensus"), "`single` is for one reviewer; write `majority` or `unanimous`"
 
 
+def more_reviewers_can_help(values: dict[str, object]) -> Iterator[Complaint]:
+    """A further answer has to be able to settle what those before left open."""
+    for name, tier in _mapping(values, "tiers").items():
+        most = tier.get("max_reviewers") if isinstance(tier, dict) else None
+        if not isinstance(tier, dict) or not isinstance(most, int):
+            continue
+        first, consensus = tier.get("reviewers", 1), tier.get("consensus")
+        if isinstance(first, int) and most <= first:
+            yield ("tiers", name, "max_reviewers"), f"must be more than {first}, the number of reviewers who are asked at first"
+        if consensus == "unanimous":
+            what = "no further answer makes different ones unanimous; write `consensus: weighted` or `majority`"
+            yield ("tiers", name, "max_reviewers"), what
+        elif first == 1 and consensus != "weighted":
+            what = "one answer agrees with itself, so nobody is ever added; write `consensus: weighted`, or ask two reviewers"
+            yield ("tiers", name, "max_reviewers"), what
+
+
 def pools_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
     names = ((place, pool.get("name")) for place, pool in _pools(values))
     texts = ((place, name) for place, name in names if isinstance(name, str))
@@ -196,12 +217,41 @@ def people_stand_once(values: dict[str, object]) -> Iterator[Complaint]:
                 yield ("expertise", place, role, number), f"{person!r} stands here twice; remove one"
 
 
+def the_roster_names_pools(values: dict[str, object]) -> Iterator[Complaint]:
+    known = tuple(str(pool.get("name")) for _, pool in _pools(values)) if "expertise" in values else ("general",)
+    people = [(place, person) for place, person in enumerate(_list(values, "roster")) if isinstance(person, dict)]
+    for place, person in people:
+        for number, pool in enumerate(_list(person, "pools")):
+            if isinstance(pool, str) and pool not in known:
+                yield ("roster", place, "pools", number), unknown_word("pool", pool, known)
+    emails = ((place, person["email"]) for place, person in people if isinstance(person.get("email"), str))
+    for place, email, first in _repeated(emails, str.casefold):
+        yield ("roster", place, "email"), f"{email!r} stands in the roster already (as number {first + 1}); keep one"
+
+
+def _of_roster(values: dict[str, object], pool: object) -> list[str]:
+    people = [person for person in _list(values, "roster") if isinstance(person, dict)]
+    return [str(person.get("email")).casefold() for person in people if pool in _list(person, "pools")]
+
+
+def a_project_a_reviewer_needs_reviewers(values: dict[str, object]) -> Iterator[Complaint]:
+    if values.get("assignment") != "reviewer":
+        return
+    for place, pool in _pools(values):
+        if not _list(pool, "reviewers") and not _of_roster(values, pool.get("name")):
+            yield ("expertise", place), "names no reviewers, and `assignment: reviewer` gives each item to somebody: list them"
+    if "expertise" not in values and not _of_roster(values, "general"):
+        yield ("assignment",), "`reviewer` gives each item to somebody: list reviewers under `expertise` or `roster`"
+
+
 def pools_have_enough_people(values: dict[str, object]) -> Iterator[Complaint]:
     """Only the people of a pool may decide its items, so there must be as many as the strictest tier asks for."""
     needed = max(_reviewers(values), default=(1, ""))
     for place, pool in _pools(values):
         people = {str(each).casefold() for role in ("reviewers", "adjudicators") for each in _list(pool, role)}
-        if _list(pool, "reviewers") and len(people) < needed[0]:
+        others = _of_roster(values, pool.get("name"))
+        people |= set(others)
+        if (_list(pool, "reviewers") or others) and len(people) < needed[0]:
             what = (
                 f"only {len(people)} may answer here, but the tier {needed[1]!r} needs {needed[0]}; add somebody, or list nobody"
             )
@@ -210,9 +260,10 @@ def pools_have_enough_people(values: dict[str, object]) -> Iterator[Complaint]:
 
 def _reviewers(values: dict[str, object]) -> Iterator[tuple[int, str]]:
     for name, tier in _mapping(values, "tiers").items():
-        count = tier.get("reviewers") if isinstance(tier, dict) else None
-        if isinstance(count, int):
-            yield count, name
+        for setting in ("reviewers", "max_reviewers"):
+            count = tier.get(setting) if isinstance(tier, dict) else None
+            if isinstance(count, int):
+                yield count, name
 
 
 def _pools(values: dict[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
@@ -247,18 +298,21 @@ def webhooks_have_a_receiver(values: dict[str, object]) -> Iterator[Complaint]:
 _CHECKS: tuple[Check, ...] = (
     labels_are_distinct,
     labels_are_no_variables,
-    checklists_can_be_shown,
+    choices_can_be_shown,
     attributes_are_distinct,
     rules_name_a_tier,
-    group_by_is_an_attribute,
+    what_is_named_is_an_attribute,
     tiers_rise,
     only_auto_has_a_budget,
     costs_name_labels,
     auto_comes_first,
     consensus_fits_reviewers,
+    more_reviewers_can_help,
     pools_are_distinct,
     the_last_pool_takes_the_rest,
     people_stand_once,
+    the_roster_names_pools,
+    a_project_a_reviewer_needs_reviewers,
     pools_have_enough_people,
     webhooks_have_a_receiver,
 )

@@ -103,7 +103,7 @@ def known_settings(path: Path) -> Iterator[str]:
     for part in path:
         model = _below(model, part)
     if isinstance(model, type) and issubclass(model, BaseModel):
-        yield from model.model_fields
+        yield from (field.alias or name for name, field in model.model_fields.items())
 
 
 def _below(model: object, part: str | int) -> object:

@@ -13,21 +13,33 @@ from pydantic import ValidationError
 from hitl_bridge.core.audits.lots import AuditTerms
 from hitl_bridge.core.budget.budget_policy import BudgetPolicy
 from hitl_bridge.core.budget.costs import costs_of
+from hitl_bridge.core.dataset.record import DataUse
+from hitl_bridge.core.people import Person, with_roster
+from hitl_bridge.core.refresh import RetrainTerms
 from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.signing import SignOffTerms
 from hitl_bridge.core.triage.plan import CLOSED, Rule, TierBound, TriagePlan
-from hitl_bridge.core.triage.selection import ReviewBudget
+from hitl_bridge.core.triage.selection import ReviewBudget, SpreadOver
 from hitl_bridge.errors import SettingsError, SettingsProblem, UsageError
 from hitl_bridge.ports import RuleChecker, WorkspacePaths
 from hitl_bridge.settings import environment
 from hitl_bridge.settings.checks import AUTO, BY_BUDGET, cross_problems, expression_problems
 from hitl_bridge.settings.complaints import shape_problems
 from hitl_bridge.settings.document import Document, read_document
-from hitl_bridge.settings.schema import DaemonSection, HitlYaml, PoolSection, TierSection, web_address
+from hitl_bridge.settings.schema import (
+    DaemonSection,
+    HitlYaml,
+    PersonSection,
+    PoolSection,
+    RetrainSection,
+    TierSection,
+    web_address,
+)
 from hitl_bridge.settings.tree import PIPELINE_APART, DaemonSettings, Secret, Settings
 
-_NOT_POLICY = {"label_studio", "store", "git", "daemon"}
+_NOT_POLICY = {"privacy", "sign_off", "retrain", "roster", "label_studio", "store", "git", "daemon"}
 _PEOPLE = ("reviewers", "adjudicators")
-_NO_TIER = ("max_reviews", "random_arm")
+_NO_TIER = ("max_reviews", "random_arm", "spread_over")
 """Settings under `triage` that decide when an item is seen, and no tier."""
 
 _NO_AUDIT = ("lot", "lot_budget", "recall_webhook")
@@ -99,7 +111,9 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         tiers=tuple(_tier(name, tier) for name, tier in file.tiers.items() if name != AUTO),
         audit_sla=file.audit.sla,
         adjudication_sla=file.adjudication.sla,
-        pools=tuple(_pool(pool) for pool in file.expertise),
+        pools=with_roster(map(_pool, file.expertise), roster := tuple(map(_person, file.roster))),
+        roster=roster,
+        by_reviewer=file.assignment == "reviewer",
         workspace_key=environment.workspace_key(root, environ),
         cache_dir=environment.cache_dir(environ),
         pipeline_file=_pipeline_file(root),
@@ -110,11 +124,22 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         audits=AuditTerms(file.audit.lot, file.audit.lot_budget, file.audit.recall_webhook),
         recall_secret=environment.recall_secret(environ),
         daemon=_daemon(file.daemon),
+        sign_off=SignOffTerms(file.sign_off.four_eyes, file.sign_off.allowed_signers),
+        retrain=_retrain(file.retrain),
+        use=DataUse(file.privacy.purpose, file.privacy.consent),
     )
 
 
 def _daemon(section: DaemonSection) -> DaemonSettings:
     return DaemonSettings(section.every, section.commit_every, section.sweep_every, section.listen, section.webhook_url)
+
+
+def _retrain(section: RetrainSection) -> RetrainTerms | None:
+    """None where nobody asked for it."""
+    if section == RetrainSection():
+        return None
+    count, corrections = section.after or (None, True)
+    return RetrainTerms(count, corrections, section.every, section.revalidate_every)
 
 
 def _budget(file: HitlYaml) -> BudgetPolicy:
@@ -130,8 +155,9 @@ def _budget(file: HitlYaml) -> BudgetPolicy:
 
 
 def _review_budget(file: HitlYaml) -> ReviewBudget | None:
-    quota = file.triage.max_reviews
-    return None if quota is None else ReviewBudget(quota.count, quota.window, file.triage.random_arm)
+    triage, quota = file.triage, file.triage.max_reviews
+    over = SpreadOver(triage.spread_over)
+    return None if quota is None else ReviewBudget(quota.count, quota.window, triage.random_arm, over)
 
 
 def read_token(root: Path, environ: Mapping[str, str] | None = None) -> Secret | None:
@@ -190,7 +216,10 @@ def policy_version(file: HitlYaml) -> str:
     policy = file.model_dump(mode="json", exclude=_NOT_POLICY)
     policy["triage"] = {name: value for name, value in policy["triage"].items() if name not in _NO_TIER}
     policy["audit"] = {name: value for name, value in policy["audit"].items() if name not in _NO_AUDIT}
-    policy["tiers"] = list(policy["tiers"].items())
+    # Reason codes are named only where there are some: a policy of before them keeps its version.
+    policy["tiers"] = [
+        (name, {key: value for key, value in tier.items() if key != "reasons" or value}) for name, tier in policy["tiers"].items()
+    ]
     policy["expertise"] = [{name: value for name, value in pool.items() if name not in _PEOPLE} for pool in policy["expertise"]]
     canonical = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "p-" + hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
@@ -212,8 +241,16 @@ def _tier(name: str, tier: TierSection) -> Tier:
         rationale_required=tier.rationale == "required",
         checklist=tuple(tier.checklist),
         escalate_after=tier.escalate_after,
+        reasons=tuple(tier.reasons),
+        max_reviewers=tier.max_reviewers or 0,
+        min_probability=tier.min_probability,
+        blind=tier.blind,
     )
 
 
 def _pool(pool: PoolSection) -> Pool:
     return Pool(pool.name, pool.when, tuple(pool.reviewers), tuple(pool.adjudicators))
+
+
+def _person(person: PersonSection) -> Person:
+    return Person(person.email, tuple(person.pools), person.weekly, tuple(person.languages), person.adjudicates, person.approves)

@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
 
 from hitl_bridge.core.model import ADJUDICATION, NONE_OF_THESE
+from hitl_bridge.core.people import WEEKLY
 from hitl_bridge.core.routing import ConsensusName
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from hitl_bridge.core.triage.columns import PREDICTIONS
 from hitl_bridge.settings.durations import Quota, duration_text, parse_duration, parse_quota, quota_text
+
+ASSIGNMENTS = ("pool", "reviewer")
 
 LONGEST_LABEL = 200
 LONGEST_NAME = 20
@@ -156,11 +159,15 @@ def _cost(value: object) -> object:
 
 
 def _assignment(value: str) -> str:
-    if value == "reviewer":
-        raise ValueError("a project per reviewer is not available yet; write `assignment: pool`")
-    if value != "pool":
-        raise ValueError(f"must be `pool`, not {value!r}")
+    if value not in ASSIGNMENTS:
+        raise ValueError(f"must be `pool` (a project a pool and tier) or `reviewer` (one a reviewer), not {value!r}")
     return value
+
+
+def _weekly(span: timedelta) -> timedelta:
+    if span > timedelta(hours=80):
+        raise ValueError("may be 80h at most: it is the time that somebody has for reviews in a week")
+    return span
 
 
 def _task(name: str) -> str:
@@ -245,6 +252,36 @@ class DaemonSection(Section):
     webhook_url: Annotated[str, AfterValidator(web_address)] | None = None
 
 
+def _inside(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.parts or not text.isprintable():
+        raise ValueError(f"{text!r} must be a file in the workspace, like `allowed_signers`")
+    return text
+
+
+class SignOffSection(Section):
+    four_eyes: bool = True
+    allowed_signers: Annotated[str, AfterValidator(_inside)] = "allowed_signers"
+
+
+_AFTER = re.compile(r"([1-9]\d{0,6})(?:\s+(corrections|decisions))?", re.ASCII)
+
+
+def _after(value: object) -> object:
+    if isinstance(value, tuple) or value is None:
+        return value
+    matched = _AFTER.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    if matched is None:
+        raise ValueError("must be a number of corrections like 200, or `500 decisions`")
+    return int(matched[1]), matched[2] != "decisions"
+
+
+class RetrainSection(Section):
+    after: Annotated[tuple[int, bool] | None, BeforeValidator(_after)] = None
+    every: Annotated[Duration | None, Field(alias="or")] = None
+    revalidate_every: Duration | None = None
+
+
 class RuleSection(Section):
     when: Expression
     tier: str
@@ -256,6 +293,7 @@ class TriageSection(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_reviews: Reviews | None = None
     random_arm: Annotated[float, Field(ge=0, le=1)] = 0.1
+    spread_over: Literal["words", "scores"] = "words"
     of: Literal["all", "approved"] = "all"
     per: Literal["scenario"] | None = None
     costs: dict[str, Annotated[float | dict[str, float], BeforeValidator(_cost)]] = Field(default_factory=dict)
@@ -270,7 +308,11 @@ class TierSection(Section):
     consensus: ConsensusName | None = None
     rationale: Literal["required", "optional"] = "optional"
     checklist: list[Text] = Field(default_factory=list, max_length=20)
+    reasons: list[Text] = Field(default_factory=list, max_length=6)
     escalate_after: Duration | None = None
+    max_reviewers: Annotated[int, Field(ge=1, le=9)] | None = None
+    min_probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    blind: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 def _lot(span: timedelta) -> timedelta:
@@ -288,6 +330,11 @@ class AuditSection(Section):
     recall_webhook: Annotated[str, AfterValidator(recall_address)] | None = None
 
 
+class PrivacySection(Section):
+    purpose: Text | None = None
+    consent: str | None = None
+
+
 class AdjudicationSection(Section):
     sla: Duration = timedelta(hours=24)
 
@@ -297,6 +344,15 @@ class PoolSection(Section):
     when: Expression | None = None
     reviewers: list[Email] = Field(default_factory=list, max_length=500)
     adjudicators: list[Email] = Field(default_factory=list, max_length=500)
+
+
+class PersonSection(Section):
+    email: Email
+    pools: list[PoolName] = Field(default_factory=list, max_length=50)
+    weekly: Annotated[Duration, AfterValidator(_weekly)] = WEEKLY
+    languages: list[Annotated[str, StringConstraints(min_length=2, max_length=20)]] = Field(default_factory=list, max_length=50)
+    adjudicates: bool = False
+    approves: bool = False
 
 
 def _general() -> list[PoolSection]:
@@ -312,6 +368,8 @@ class HitlYaml(Section):
     store: Annotated[str, AfterValidator(store_address)] = "sqlite:///.hitl/bridge.db"
     git: Git = Git()
     daemon: DaemonSection = DaemonSection()
+    sign_off: SignOffSection = SignOffSection()
+    retrain: RetrainSection = RetrainSection()
     attributes: Annotated[
         dict[Annotated[str, AfterValidator(_attribute)], AttributeType], Field(default_factory=dict, max_length=200)
     ]
@@ -319,5 +377,7 @@ class HitlYaml(Section):
     tiers: Annotated[dict[TierName, TierSection], Field(min_length=1, max_length=10)]
     audit: AuditSection = AuditSection()
     adjudication: AdjudicationSection = AdjudicationSection()
+    privacy: PrivacySection = PrivacySection()
     assignment: Annotated[str, AfterValidator(_assignment)] = "pool"
+    roster: Annotated[list[PersonSection], Field(default_factory=list, max_length=2_000)]
     expertise: Annotated[list[PoolSection], Field(default_factory=_general, min_length=1, max_length=50)]

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from hitl_bridge.core.audits.lots import AuditTerms
 from hitl_bridge.core.budget.budget_policy import BudgetPolicy
+from hitl_bridge.core.dataset.record import DataUse
+from hitl_bridge.core.people import Person
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.refresh import RetrainTerms
 from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.signing import SignOffTerms
 from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.triage.plan import TriagePlan
 from hitl_bridge.core.triage.selection import ReviewBudget
@@ -79,8 +83,13 @@ class Settings:
     review_budget: ReviewBudget | None = None
     budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     audits: AuditTerms = field(default_factory=AuditTerms)
+    roster: tuple[Person, ...] = ()
+    by_reviewer: bool = False
     recall_secret: Secret | None = None
     daemon: DaemonSettings = DaemonSettings()
+    sign_off: SignOffTerms = field(default_factory=SignOffTerms)
+    retrain: RetrainTerms | None = None
+    use: DataUse = field(default_factory=DataUse)
 
     @property
     def paths(self) -> WorkspacePaths:
@@ -100,4 +109,6 @@ class Settings:
             review_budget=self.review_budget,
             budget=self.budget,
             audits=self.audits,
+            roster=self.roster,
+            by_reviewer=self.by_reviewer,
         )

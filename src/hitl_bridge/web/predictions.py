@@ -20,7 +20,7 @@ from hitl_bridge.adapters.predictions.files import strict_json
 from hitl_bridge.adapters.predictions.rows import RowProblem
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import JSON, Problem
-from hitl_bridge.errors import OutsideUnavailable
+from hitl_bridge.errors import OutsideUnavailable, RefusedForSafety
 from hitl_bridge.ports import RequestKey
 from hitl_bridge.services.intake.online import Answered, Asked, Conflict, Result
 from hitl_bridge.services.intake.online_desk import MOST_ROWS, Busy, Desk
@@ -98,6 +98,8 @@ async def _answered(desk: Desk, asked: Asked, size: int) -> Answered | Response:
         return _refused(_BUSY, "too many predictions wait; nothing was taken", {"Retry-After": "1"})
     except OutsideUnavailable:
         return _refused(_BUSY, "the store can't be written to just now; nothing was taken", {"Retry-After": "5"})
+    except RefusedForSafety:
+        return _refused(_BUSY, "the policy waits for a sign-off (`hitl-bridge policy show`); nothing was taken", _LATER)
 
 
 def _refused(code: int, reason: str, headers: dict[str, str] | None = None) -> Response:
@@ -106,6 +108,7 @@ def _refused(code: int, reason: str, headers: dict[str, str] | None = None) -> R
     return JSONResponse({"error": _ERRORS[code], "reason": reason}, code, headers)
 
 
+_LATER: Final = {"Retry-After": "60"}
 _ERRORS: Final = {
     _BAD: "bad request",
     _LARGE: "too large",

@@ -85,6 +85,7 @@ def _revision(row: RowMapping) -> Mapping[str, JSON]:
             **_pick(row, "pool", "tier", "reviewers", "priority", "blind"),
             "due_at": row["due_at"].isoformat(),
             "reason": row["route_reason"],
+            "note": row["note"] or "",
         },
         "received_at": row["received_at"].isoformat(),
         "batch_id": row["batch_id"],
@@ -106,7 +107,8 @@ def _annotation(row: RowMapping) -> Mapping[str, JSON]:
 def _decision(row: RowMapping) -> Mapping[str, JSON]:
     decision = decision_of(row)
     names = ("revision", "op", "outcome", "output", "rationale", "reviewers", "annotations", "agreement", "round", "version")
-    return {"decision_id": decision.decision_id, **_pick(row, *names), "decided_at": decision.decided_at.isoformat()}
+    told = {"decision_id": decision.decision_id, **_pick(row, *names), "decided_at": decision.decided_at.isoformat()}
+    return {**told, "reason_codes": list(decision.reason_codes)}
 
 
 def _event(row: RowMapping) -> Mapping[str, JSON]:

@@ -18,12 +18,12 @@ from hitl_bridge.ports import RecordedAnswer, RecordedBatch, RecordedDecision, S
 _AT_ONCE = 10_000
 
 _newer_decision = decisions.alias("newer_decision")
-_HOLDS = ~sa.exists().where(
+HOLDS = ~sa.exists().where(
     _newer_decision.c.item_id == decisions.c.item_id,
     _newer_decision.c.revision == decisions.c.revision,
     _newer_decision.c.seq > decisions.c.seq,
 ) & (decisions.c.op != Op.REMOVE)
-_OF_ITEM = (decisions.c.item_id == items.c.item_id) & (decisions.c.revision == items.c.revision)
+DECISION_OF_ITEM = (decisions.c.item_id == items.c.item_id) & (decisions.c.revision == items.c.revision)
 _WENT_ON = sa.exists().where(
     review_tasks.c.item_id == items.c.item_id,
     review_tasks.c.revision == items.c.revision,
@@ -31,7 +31,7 @@ _WENT_ON = sa.exists().where(
 )
 
 _newer_answer = annotation_revisions.alias("newer_answer")
-_LATEST = ~sa.exists().where(
+LATEST_REVISION = ~sa.exists().where(
     _newer_answer.c.push_key == annotation_revisions.c.push_key,
     _newer_answer.c.project_id == annotation_revisions.c.project_id,
     _newer_answer.c.annotation_id == annotation_revisions.c.annotation_id,
@@ -52,7 +52,7 @@ class SqlReviewRecord:
         return [RecordedBatch(receipt_file_of(row), row["received_at"]) for row in self._rows(wanted)]
 
     def decisions(self) -> Iterator[RecordedDecision]:
-        wanted = sa.select(decisions.c.item_id, decisions.c.revision, decisions.c.output).where(_HOLDS)
+        wanted = sa.select(decisions.c.item_id, decisions.c.revision, decisions.c.output).where(HOLDS)
         for row in self._rows(wanted):
             yield RecordedDecision(ItemId(row["item_id"]), row["revision"], row["output"])
 
@@ -64,8 +64,8 @@ class SqlReviewRecord:
                 sa.func.count().label("decided"),
                 sa.func.sum(sa.case((_WENT_ON, 1), else_=0)).label("adjudicated"),
             )
-            .select_from(items.join(decisions, _OF_ITEM))
-            .where(_HOLDS)
+            .select_from(items.join(decisions, DECISION_OF_ITEM))
+            .where(HOLDS)
             .group_by(items.c.triage_tier, items.c.purpose)
             .order_by(items.c.triage_tier, items.c.purpose)
         )
@@ -79,7 +79,7 @@ class SqlReviewRecord:
         wanted = (
             sa.select(review_tasks.c.tier, items.c.purpose, annotation_revisions.c.lead_time, annotation_revisions.c.updated_at)
             .select_from(annotation_revisions.join(review_tasks, of_task).join(items, of_item))
-            .where(annotation_revisions.c.state == AnnotationState.ANSWER, _LATEST)
+            .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION)
         )
         for row in self._rows(wanted):
             yield RecordedAnswer(row["tier"], Purpose(row["purpose"]), row["lead_time"], row["updated_at"])

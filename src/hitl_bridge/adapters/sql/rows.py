@@ -23,6 +23,7 @@ from hitl_bridge.core.model import (
     Project,
     ProjectKey,
     Purpose,
+    Request,
     ReviewTask,
     Route,
     Split,
@@ -84,6 +85,7 @@ def item_row(item: Item) -> Row:
         "uniform_rate": triage.uniform_rate,
         "rule": triage.rule,
         "edge": triage.edge,
+        "blind_rate": triage.blind_rate,
         **route_row(item.route),
         "batch_id": item.batch_id,
         "received_at": item.received_at,
@@ -99,6 +101,7 @@ def route_row(route: Route) -> Row:
         "priority": route.priority,
         "blind": route.blind,
         "route_reason": route.reason,
+        "note": route.note or None,
     }
 
 
@@ -147,6 +150,7 @@ def _triage_of(row: RowMapping) -> Triage:
         uniform_rate=row["uniform_rate"],
         rule=row["rule"],
         edge=row["edge"],
+        blind_rate=row["blind_rate"],
     )
 
 
@@ -159,6 +163,7 @@ def route_of(row: RowMapping) -> Route:
         priority=row["priority"],
         blind=row["blind"],
         reason=row["route_reason"],
+        note=row["note"] or "",
     )
 
 
@@ -264,11 +269,18 @@ def annotation_of(row: Mapping[Any, Any]) -> Annotation:
 
 
 def answer_json(answer: Answer) -> Mapping[str, JSON]:
+    """What later versions added stands there only where it says something: the audit log holds digests of these texts."""
+    later: dict[str, JSON] = {
+        "reason_codes": list(answer.reason_codes),
+        "request": answer.request,
+        "missing_label": answer.missing_label,
+    }
     return {
         "output": answer.output,
         "rationale": answer.rationale,
         "checklist": list(answer.checklist),
         "confidence": answer.confidence,
+        **{name: value for name, value in later.items() if value},
     }
 
 
@@ -278,6 +290,9 @@ def answer_of(stored: Mapping[str, Any]) -> Answer:
         rationale=stored["rationale"],
         checklist=tuple(stored["checklist"]),
         confidence=stored["confidence"],
+        reason_codes=tuple(stored.get("reason_codes", ())),
+        request=Request(stored["request"]) if "request" in stored else None,
+        missing_label=stored.get("missing_label", ""),
     )
 
 
@@ -295,6 +310,8 @@ def decision_row(decision: Decision) -> Row:
         "agreement": float(decision.agreement),
         "round": decision.round,
         "decided_at": decision.decided_at,
+        "reason_codes": list(decision.reason_codes) or None,
+        "probability": decision.probability,
     }
 
 
@@ -312,7 +329,12 @@ def decision_of(row: RowMapping) -> Decision:
         agreement=row["agreement"],
         round=row["round"],
         decided_at=row["decided_at"],
+        reason_codes=tuple(row["reason_codes"] or ()),
+        probability=row["probability"],
     )
+
+
+_LATER = ("reason_codes", "probability")
 
 
 def annotation_text(annotation: Annotation) -> str:
@@ -321,8 +343,9 @@ def annotation_text(annotation: Annotation) -> str:
 
 
 def decision_text(decision: Decision) -> str:
-    """The whole decision as one text, equal if and only if the decisions are."""
-    row = decision_row(decision)
+    """The whole decision as one text, equal if and only if the decisions are. What later versions added stands there only
+    where it says something: the audit log holds digests of these texts."""
+    row = {name: value for name, value in decision_row(decision).items() if value is not None or name not in _LATER}
     return canonical_json({**row, "decided_at": moment_text(decision.decided_at, "decided_at")}, "decision")
 
 

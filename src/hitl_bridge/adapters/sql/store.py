@@ -24,16 +24,21 @@ from hitl_bridge.adapters.sql import (
     store_sweep,
     store_waits,
 )
+from hitl_bridge.adapters.sql.agreement import SqlAgreement
 from hitl_bridge.adapters.sql.audit_log import Seal
 from hitl_bridge.adapters.sql.desk import SqlDesk
 from hitl_bridge.adapters.sql.drift import SqlLotsAndDrift
 from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading, writing
+from hitl_bridge.adapters.sql.escalations import SqlEscalations
 from hitl_bridge.adapters.sql.insights import SqlInsights
 from hitl_bridge.adapters.sql.leases import SqlLeases, check_lease
 from hitl_bridge.adapters.sql.migrate import bring_up_to_date
 from hitl_bridge.adapters.sql.online import SqlOnline, waiting_items
+from hitl_bridge.adapters.sql.people import SqlPeople
 from hitl_bridge.adapters.sql.policies import SqlPolicies
 from hitl_bridge.adapters.sql.record import SqlReviewRecord
+from hitl_bridge.adapters.sql.reverts import SqlReverts
+from hitl_bridge.adapters.sql.signing import SqlSignOffs
 from hitl_bridge.adapters.sql.thresholds import SqlThresholds
 from hitl_bridge.core.model import (
     Annotation,
@@ -109,6 +114,18 @@ class SqlStore:
     def desk(self) -> SqlDesk:
         return SqlDesk(self.engine, self._writing, self._seal)
 
+    def reverts(self) -> SqlReverts:
+        return SqlReverts(self.engine, self._writing, self._seal)
+
+    def agreement(self) -> SqlAgreement:
+        return SqlAgreement(self.engine, self._writing)
+
+    def escalations(self) -> SqlEscalations:
+        return SqlEscalations(self.engine, self._writing)
+
+    def people(self) -> SqlPeople:
+        return SqlPeople(self.engine, self._writing, self._seal)
+
     def online(self) -> SqlOnline:
         return SqlOnline(self.engine, self._writing)
 
@@ -120,6 +137,9 @@ class SqlStore:
 
     def policies(self) -> SqlPolicies:
         return SqlPolicies(self.engine, self._writing)
+
+    def sign_offs(self) -> SqlSignOffs:
+        return SqlSignOffs(self.engine, self._writing)
 
     def record(self) -> SqlReviewRecord:
         return SqlReviewRecord(self.engine)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, bindparam
 
+from hitl_bridge.adapters.sql.contexts import contexts_of
 from hitl_bridge.adapters.sql.rows import decision_of, item_of, moment_sort_key, version_of, version_row
 from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
 from hitl_bridge.adapters.sql.tables import dataset_versions, decisions, items
-from hitl_bridge.core.model import JSON, DatasetVersion, Decision, ItemId, ItemState, Op
+from hitl_bridge.core.model import JSON, DatasetVersion, Decision, Item, ItemId, ItemState, Op
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Event, UncommittedDecision
 
@@ -34,13 +35,23 @@ def _with_items(connection: Connection, waiting: Sequence[Decision]) -> list[Unc
     rows = connection.execute(items_with_input().where(items.c.item_id.in_(ids))).mappings()
     found = {(row["item_id"], row["revision"]): item_of(row) for row in rows}
     before = _committed_before(connection, ids)
+    contexts = contexts_of(connection, waiting, found)
     return [
         UncommittedDecision(
-            decision, found[decision.item_id, decision.revision], before.get(decision.item_id), _answered_at(decision)
+            decision,
+            found[decision.item_id, decision.revision],
+            before.get(decision.item_id),
+            _answered_at(decision),
+            contexts[decision.decision_id],
+            _item_of(before.get(decision.item_id), found),
         )
         for decision in waiting
         if not _takes_back_nothing(decision, before.get(decision.item_id))
     ]
+
+
+def _item_of(committed: Decision | None, found: Mapping[tuple[ItemId, int], Item]) -> Item | None:
+    return None if committed is None else found.get((committed.item_id, committed.revision))
 
 
 def all_versions(connection: Connection) -> list[DatasetVersion]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, bindparam
 
 from hitl_bridge.adapters.sql.audit_log import ANNOTATION_EVENT, Seal
 from hitl_bridge.adapters.sql.rows import Row, annotation_of, annotation_row, moment_sort_key, task_of
-from hitl_bridge.adapters.sql.rulings import RevisionRow, with_rulings
+from hitl_bridge.adapters.sql.rulings import TAKEN_BACK, RevisionRow, with_rulings
 from hitl_bridge.adapters.sql.statements import (
     chunks,
     insert_new_returning,
@@ -77,7 +77,8 @@ def latest_rows(rows: Iterable[RevisionRow]) -> list[RevisionRow]:
 
 def revisions_in_force(rows: Iterable[RevisionRow]) -> list[Annotation]:
     """Like `latest_revisions`, without those deleted; and what somebody else made of an annotation takes nothing from what
-    its author said last. `rows` come `with_rulings`: an edit that a person has accepted is the author's own."""
+    its author said last. `rows` come `with_rulings`: an edit that a person has accepted is the author's own, and one that was
+    taken back leaves in force what the author had said before."""
     last = _last_of_each(rows, _is_in_force_after)
     return [annotation_of(row) for row in last if row["state"] != AnnotationState.TOMBSTONE]
 
@@ -97,6 +98,8 @@ def _is_newer(row: RevisionRow, before: RevisionRow) -> bool:
 
 
 def _is_in_force_after(row: RevisionRow, before: RevisionRow) -> bool:
+    if row["state"] != AnnotationState.TOMBSTONE and _is_taken_back(row) != _is_taken_back(before):
+        return _is_taken_back(before)
     if row["state"] != AnnotationState.TOMBSTONE and _is_foreign_edit(row) != _is_foreign_edit(before):
         return _is_foreign_edit(before)
     return _is_newer(row, before)
@@ -104,6 +107,10 @@ def _is_in_force_after(row: RevisionRow, before: RevisionRow) -> bool:
 
 def _age(row: RevisionRow) -> str:
     return moment_sort_key(row["updated_at"])
+
+
+def _is_taken_back(row: RevisionRow) -> bool:
+    return bool(row.get(TAKEN_BACK, False))
 
 
 def _is_foreign_edit(row: RevisionRow) -> bool:

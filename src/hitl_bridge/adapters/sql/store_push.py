@@ -117,11 +117,15 @@ def _pushed(connection: Connection, project_id: ProjectId, tasks: Sequence[Remot
 
 
 def _items_pushed(connection: Connection, keys: Sequence[PushKey]) -> None:
+    """Once all the seats of its round are there."""
+    other = review_tasks.alias("other")
+    of_round = [other.c[name] == review_tasks.c[name] for name in ("item_id", "revision", "round")]
+    another_seat_is_due = sa.exists().where(*of_round, other.c.state.in_(_PROMISED))
     statement = (
         sa.update(items)
         .where(items.c.state == ItemState.QUEUED, items.c.item_id == review_tasks.c.item_id)
         .where(items.c.revision == review_tasks.c.revision, items.c.round == review_tasks.c.round)
-        .where(review_tasks.c.state == TaskState.LIVE)
+        .where(review_tasks.c.state == TaskState.LIVE, ~another_seat_is_due)
         .values(state=ItemState.PUSHED)
     )
     for some in chunks(keys):

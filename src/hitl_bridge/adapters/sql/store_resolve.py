@@ -236,7 +236,7 @@ _READ_AGAIN = "Read the open reviews again and settle the item from its present 
 _EVERYTHING = 2**62
 """A mark above all others: without a reading before, a settlement covers whatever is there."""
 
-_ROUND_COLUMNS = ("round", "pool", "tier", "reviewers", "due_at", "priority", "blind", "route_reason")
+_ROUND_COLUMNS = ("round", "pool", "tier", "reviewers", "due_at", "priority", "blind", "route_reason", "note")
 _IS_ITEM = (items.c.item_id == bindparam("of_item")) & (items.c.revision == bindparam("of_revision"))
 
 # Tasks of the round that ends, promised but never sent, are no longer needed.

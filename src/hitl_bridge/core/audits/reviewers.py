@@ -52,6 +52,13 @@ def from_gold(alarms: int, of_right: int, misses: int, of_wrong: int, doubt: flo
     return ReviewerError(share_bounds(alarms, of_right, doubt / 2), share_bounds(misses, of_wrong, doubt / 2), doubt)
 
 
+def whole_misses(misses: int, of: int, doubt: float) -> Bounds:
+    """How often a whole review calls right what the model has wrong: where a reviewer errs in the model's own way, or else an
+    adjudicator does, who is taken to do so no more often than reviewers. From blind answers to items with a known answer."""
+    first = share_bounds(misses, of, doubt)
+    return Bounds(first.low, 1 - (1 - first.high) ** 2, 1 - (1 - first.best) ** 2)
+
+
 def in_two_steps(first: Bounds, adjudicator: Bounds, alike: Bounds, doubt: float) -> ReviewerError:
     """Of the review as the bridge does it: only an answer that differs from the model's is adjudicated.
 

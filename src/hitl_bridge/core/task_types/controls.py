@@ -17,11 +17,37 @@ ANOTHER_LABEL = "Another label…"
 RATIONALE = "rationale"
 CHECKLIST = "checklist"
 CONFIDENCE = "reviewer_confidence"
+REASONS = "reasons"
+NONE_BECAUSE = "none_because"
+NEW_LABEL = "new_label"
+REQUEST = "request"
+
+ASKED_FOR = frozenset({RATIONALE, CHECKLIST, REASONS, NONE_BECAUSE, NEW_LABEL})
+"""What a page asks for beside the answer itself."""
+
+LABEL_IS_MISSING = "a label is missing"
+PERSONAL_DATA = "it holds personal data"
+REJECTIONS = ("no label fits", LABEL_IS_MISSING, "it can't be judged", "out of scope", PERSONAL_DATA)
+"""Why an item is rejected: choices of `NONE_BECAUSE`, and reason codes of the decision."""
+
+ESCALATE = "Let an adjudicator decide"
+RETURN = "Return it to the reviewers"
+"""The choices of `REQUEST`: on a reviewer's page, and on an adjudicator's."""
 
 MANY_LABELS = 10
 """Up to this many labels stand on the page as buttons; with more, the model's top five and a search."""
 
 _VARIABLE = re.compile(r"\$[\w\[\].{}]+")
+
+
+def asked_for(control: str) -> bool:
+    """Whether a control holds something that comes beside the answer itself: each entry of a checklist has one of its own, so
+    that each is required: `checklist`, `checklist_2`, …"""
+    return control in ASKED_FOR or is_checklist(control)
+
+
+def is_checklist(control: str) -> bool:
+    return control == CHECKLIST or control.startswith(f"{CHECKLIST}_")
 
 
 def choice_problem(text: str) -> str | None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from hitl_bridge.core.triage.calibration import Calibration
 
+EDGE_RISK = 0.30
+"""An item of a higher risk is an edge case."""
+
 CLOSED = -1.0
 """The `max_risk` of a tier that takes nothing: no risk is at most that."""
 
@@ -59,7 +62,7 @@ class TriagePlan:
     uniform_rate: float = 0.0
     holdout_share: float = 0.5
     group_by: str | None = None
-    edge_risk: float = 0.30
+    edge_risk: float = EDGE_RISK
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     thresholds: tuple[Threshold, ...] = ()
 

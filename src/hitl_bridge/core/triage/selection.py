@@ -44,6 +44,14 @@ that wait."""
 _TERMS = 1 << 18
 
 
+class SpreadOver(StrEnum):
+    """What tells whether two texts are alike. What the model itself goes by is best: words for one that reads words, else the
+    scores that it gave. Items without a text are compared by their scores."""
+
+    WORDS = "words"
+    SCORES = "scores"
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewBudget:
     """Of the items that came by their risk at most `max_reviews` go to people in any stretch of time as long as `window`; a
@@ -52,6 +60,7 @@ class ReviewBudget:
     max_reviews: int
     window: timedelta
     random_arm: float = 0.1
+    spread_over: SpreadOver = SpreadOver.WORDS
 
     @property
     def bundle(self) -> int:

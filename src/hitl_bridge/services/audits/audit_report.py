@@ -12,8 +12,9 @@ from hitl_bridge.core.audits.lots import Lot, LotVerdict, further_audits, judge
 from hitl_bridge.core.audits.reviewers import Bounds, ReviewerError, share_bounds
 from hitl_bridge.core.audits.traffic import Accuracy, Looked, whole_accuracy
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.review.records import GoldMisses
 from hitl_bridge.ports import Blind, DriftState, LookedAt, LotPart, LotRow, RaisedRate, Recall
-from hitl_bridge.services.audits.lots import KNOWN_FROM, LotPorts, findings_of, parts_of_lots, reviewer_error
+from hitl_bridge.services.audits.lots import GOLD_FROM, KNOWN_FROM, LotPorts, findings_of, parts_of_lots, reviewer_error
 
 NOT_KNOWN = "not known, taken as 0"
 
@@ -92,7 +93,8 @@ class AuditPicture:
 def audit_picture(ports: LotPorts, policy: ReviewPolicy) -> AuditPicture:
     """Reads how things stand; judges and writes nothing. What no cycle has counted yet is not in it."""
     parts, blind, looked = ports.store.parts(), ports.store.blind(), ports.store.looked_at()
-    reviewers, confidence = reviewer_error(blind), policy.budget.confidence
+    gold, confidence = ports.gold(), policy.budget.confidence
+    reviewers = reviewer_error(blind, gold)
     rate = ports.store.audit_rate()
     return AuditPicture(
         confidence=confidence,
@@ -101,7 +103,7 @@ def audit_picture(ports: LotPorts, policy: ReviewPolicy) -> AuditPicture:
         lots=_lots(ports, policy, parts, reviewers),
         accuracy=_accuracy(looked, confidence),
         waiting=looked.waiting,
-        reviewers=_reviewers(blind, reviewers),
+        reviewers=_reviewers(blind, reviewers, _misses(gold, reviewers)),
         drift=tuple(_drift(state) for _, state in sorted(ports.store.drift().items())),
         audit_rate=policy.plan.audit_rate,
         raised=rate if rate is not None and rate.rate is not None else None,
@@ -161,15 +163,24 @@ def _accuracy(looked: LookedAt, confidence: float) -> Accuracy | None:
     return whole_accuracy(looked.items, looked.total_risk, columns, confidence)
 
 
-def _reviewers(blind: Blind, allowed: ReviewerError) -> ReviewersLine:
+def _misses(gold: GoldMisses, allowed: ReviewerError) -> str:
+    if gold.answers < GOLD_FROM:
+        return f"misses: {NOT_KNOWN} ({gold.answers} blind answers to gold items that the model had wrong, {GOLD_FROM} needed)"
+    return (
+        f"misses: {gold.missed} of {gold.answers} wrong answers of the model were given blind as well, on gold items; up to"
+        f" {allowed.miss.high:.1%} are allowed for"
+    )
+
+
+def _reviewers(blind: Blind, allowed: ReviewerError, misses: str) -> ReviewersLine:
     if blind.right < KNOWN_FROM:
-        says = f"false alarms and misses: {NOT_KNOWN} ({blind.right} audits that found the model right, {KNOWN_FROM} needed)"
+        says = f"false alarms: {NOT_KNOWN} ({blind.right} audits that found the model right, {KNOWN_FROM} needed); {misses}"
         return ReviewersLine(blind.right, blind.alarms, None, allowed.false_alarm, allowed.miss, says)
     errs = share_bounds(blind.alarms, blind.right, 0.05)
     says = (
         f"reviewers called {blind.alarms} of {blind.right:,} right answers wrong ({errs.low:.1%} to {errs.high:.1%}); with"
-        f" adjudicators who err no more often, at most {allowed.false_alarm.high:.2%} of the right ones count as wrong."
-        f" Misses: {NOT_KNOWN}"
+        f" adjudicators who err no more often, at most {allowed.false_alarm.high:.2%} of the right ones count as wrong;"
+        f" {misses}"
     )
     return ReviewersLine(blind.right, blind.alarms, errs, allowed.false_alarm, allowed.miss, says)
 

@@ -7,7 +7,7 @@ otherwise.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,10 +24,11 @@ from hitl_bridge.core.audits.lots import (
     lot_of,
     threshold_that_kept,
 )
-from hitl_bridge.core.audits.reviewers import FAULTLESS, Bounds, ReviewerError, share_bounds
+from hitl_bridge.core.audits.reviewers import FAULTLESS, NOTHING, Bounds, ReviewerError, share_bounds, whole_misses
 from hitl_bridge.core.audits.tightened import with_ceilings
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.review.records import GoldMisses
 from hitl_bridge.core.triage.plan import CLOSED
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import (
@@ -51,6 +52,9 @@ RAISED = 3.0
 KNOWN_FROM = 100
 """So many audits that found the model right tell how often reviewers raise false alarms; fewer tell nothing."""
 
+GOLD_FROM = 50
+"""So many blind answers to gold items that the model had wrong tell how often an error is missed; fewer tell nothing."""
+
 LOOKED_BACK = timedelta(days=90)
 """So long after its end a lot is judged anew when an answer changes."""
 
@@ -64,13 +68,20 @@ _REFERENCE_MOST = 50_000
 
 @dataclass(frozen=True, slots=True)
 class LotPorts:
-    """What judging lots needs. `settings_version` is that of the policy in the settings, without what is in force beside it."""
+    """What judging lots needs. `settings_version` is that of the policy in the settings, without what is in force beside it;
+    `gold` tells what items with a known answer say of misses."""
 
     store: LotStore
     tallies: ReceiptTallies
     thresholds: ThresholdStore
     clock: Clock
     settings_version: str
+    gold: Callable[[], GoldMisses] = GoldMisses
+
+    @property
+    def reviewer_error(self) -> ReviewerError:
+        """What is known now of how often a review errs."""
+        return reviewer_error(self.store.blind(), self.gold())
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +185,7 @@ def _judge_all(ports: LotPorts, policy: ReviewPolicy) -> tuple[LotChange, ...]:
     promise = policy.lot_promise
     if promise is None:
         return ()
-    now, known, reviewers = ports.clock.now(), ports.store.verdicts(), reviewer_error(ports.store.blind())
+    now, known, reviewers = ports.clock.now(), ports.store.verdicts(), ports.reviewer_error
     held = {name for name, row in known.items() if row.verdict is LotVerdict.HELD}
     lots = [lot for lot in ports.store.lots() if lot.lot_id not in held and lot.ends_at > now - LOOKED_BACK]
     parts, changed = parts_of_lots(ports.store.parts([lot.lot_id for lot in lots])), []
@@ -239,16 +250,20 @@ def findings_of(parts: Sequence[LotPart], *, closed: bool) -> LotFindings:
     return LotFindings([part.stratum for part in parts], sum(part.traffic for part in parts), closed)
 
 
-def reviewer_error(blind: Blind) -> ReviewerError:
-    """What adjudications tell: of the audits in which the model was right, how many first answers had said otherwise.
+def reviewer_error(blind: Blind, gold: GoldMisses = GoldMisses()) -> ReviewerError:  # noqa: B008  (frozen)
+    """What adjudications and gold items tell: of the audits in which the model was right, how many first answers had said
+    otherwise; of blind answers to items that the model is known to have wrong, how many said what it says.
 
     A false alarm gets through only if the adjudicator errs as well; adjudicators are taken to err no more often than
-    reviewers. How often an error of the model is missed only items with a known answer tell: it is taken as 0.
+    reviewers. What is not known is taken as 0.
     """
-    if blind.right < KNOWN_FROM:
-        return FAULTLESS
-    errs = share_bounds(blind.alarms, blind.right, 2 * _DOUBT)
-    return ReviewerError(false_alarm=Bounds(0.0, errs.high**2, errs.best**2), doubt=_DOUBT)
+    alarm, miss, doubt = NOTHING, NOTHING, 0.0
+    if blind.right >= KNOWN_FROM:
+        errs, doubt = share_bounds(blind.alarms, blind.right, 2 * _DOUBT), _DOUBT
+        alarm = Bounds(0.0, errs.high**2, errs.best**2)
+    if gold.answers >= GOLD_FROM:
+        miss, doubt = whole_misses(gold.missed, gold.answers, _DOUBT), doubt + _DOUBT
+    return ReviewerError(alarm, miss, doubt) if doubt else FAULTLESS
 
 
 def judged_figures(judged: Judged, further: int | None) -> dict[str, JSON]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.model import JSON, BatchId, Item, ItemId, ItemState, JSONObject, Prediction, Purpose
-from hitl_bridge.core.routing import BlindOrder, Pool, choose_route
+from hitl_bridge.core.routing import BlindOrder, Pool, blind_draw, choose_route, with_blind_draw
 from hitl_bridge.core.triage import normalise
 from hitl_bridge.core.triage.normalise import canonical
 from hitl_bridge.core.triage.revisions import Digests
@@ -36,6 +36,9 @@ def queued_item(
     triage = triage_of(receipt, prediction, policy.kind.text(prediction.output), policy.plan)
     tier = policy.tier(policy.plan.first_review_tier if triage.purpose in _BLIND else triage.tier)
     mix = draws.draw(key, "order", prediction.model_version, prediction.item_id)
+    route = choose_route(triage, _pool(policy, receipt), tier, received_at, BlindOrder(policy.audit_sla, mix))
+    if triage.purpose is Purpose.REVIEW and tier.blind:
+        triage, route = with_blind_draw(triage, route, tier.blind, blind_draw(key, prediction.model_version, prediction.item_id))
     return Item(
         item_id=prediction.item_id,
         revision=cast("int", receipt["revision"]),
@@ -43,7 +46,7 @@ def queued_item(
         round=1,
         prediction=prediction,
         triage=triage,
-        route=choose_route(triage, _pool(policy, receipt), tier, received_at, BlindOrder(policy.audit_sla, mix)),
+        route=route,
         batch_id=batch_id,
         received_at=received_at,
     )

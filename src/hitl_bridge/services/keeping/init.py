@@ -316,7 +316,15 @@ def _committed(root: Path, created: Sequence[str], here: bool, versioning: Versi
 
 def _versioned(root: Path) -> list[str]:
     """What belongs into the first commit, whichever run wrote it."""
-    fixed = ["hitl.yaml", "dvc.yaml", "params.yaml", *_IGNORES, "data/base/README.md", "models/champion.json"]
+    fixed = [
+        "hitl.yaml",
+        "dvc.yaml",
+        "params.yaml",
+        "checks/must-pass.yaml",
+        *_IGNORES,
+        "data/base/README.md",
+        "models/champion.json",
+    ]
     pages = sorted(f"label_configs/{page.name}" for page in WorkspacePaths(root).label_configs.glob("*.xml"))
     return [*fixed, *pages, ".dvc/config", ".dvc/.gitignore", ".dvcignore"]
 

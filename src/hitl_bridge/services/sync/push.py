@@ -7,29 +7,38 @@ again: what is unclear is looked up by its key first, and only what is missing i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from hitl_bridge.core.assignment import Unplaced
 from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, Project, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.core.page import TaskContent, page
 from hitl_bridge.core.policy import ReviewPolicy, criteria, instructions, project_title
 from hitl_bridge.core.review.consensus import deciding_answers
 from hitl_bridge.core.review.settle import asked_alike
-from hitl_bridge.core.sync import newest_parts, next_part, plan_tasks, push_key
+from hitl_bridge.core.review.spreading import spread, words_of
+from hitl_bridge.core.routing import SLOT
+from hitl_bridge.core.sync import newest_parts, next_part, plan_personal_tasks, plan_tasks, push_key
 from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable, ProjectChanged, RemoteGone
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
+from hitl_bridge.services.desk.assignment import Handed
 from hitl_bridge.services.sync.doubles import settle_doubles
 from hitl_bridge.services.sync.restored import look_up_promised
 from hitl_bridge.services.sync.selection import pick
 from hitl_bridge.services.sync.sending import Sending, Sent
 from hitl_bridge.services.sync.troubles import Trouble, raise_if_all, trouble
 
+_MOST_SEATS = 9
+"""The most reviewers that a tier may ask for."""
+
 PROJECT_DELETED = "its project was deleted in Label Studio; asked again"
 
 LabelConfig = Callable[[str], str]
 """The label config of a tier, by name."""
+
+HandOut = Callable[[Sequence[Item]], Handed]
 
 Progress = Callable[[int, int], None]
 """Told of work done and work in all."""
@@ -37,13 +46,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class PushPorts:
-    """What pushing needs of the world. `key` is the workspace's key, of which push keys are made."""
+    """What pushing needs of the world. `key` is the workspace's key, of which push keys are made. `hand_out` says who gets what,
+    where each reviewer has projects of their own."""
 
     store: StateStore
     labeling: LabelingService
     label_config: LabelConfig
     clock: Clock
     key: bytes
+    hand_out: HandOut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,8 @@ class PushResult:
     have an unclear outcome and are looked up by the next push. `replaced` projects were gone, and what was open in them is
     asked again elsewhere; of `restored` ones the label config was put back. `failed` tasks ended the process each time that
     they were to be sent, and their items are set aside. `troubles` are projects that were left alone, with all that was to
-    go there. `waiting` items have no room in the review budget yet."""
+    go there. `waiting` items have no room in the review budget yet. `unassigned` are those that nobody can take, with the
+    reason; they stay queued."""
 
     created: int = 0
     already_there: int = 0
@@ -64,6 +76,7 @@ class PushResult:
     troubles: tuple[Trouble, ...] = ()
     failed: int = 0
     waiting: int = 0
+    unassigned: tuple[Unplaced, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +111,13 @@ def push(
     picked = pick(ports.store, policy, ports.key, queued, ports.clock.now())
     if picked.recorded:
         ports.store.record_selection(picked.recorded, ports.clock.now())
-    due = _due(ports, picked.items, live)
+    handed = None if ports.hand_out is None else ports.hand_out(picked.items)
+    due = _due(ports, picked.items, live, handed)
     result = PushResult(already_there=sum(live.values()) + found, replaced=replaced, restored=restored, waiting=picked.waiting)
+    if handed is not None:
+        result = replace(result, unassigned=handed.unplaced)
+        # All of an item's seats are promised before the first is sent: it is pushed once all of them are there.
+        ports.store.intend([task for tasks in due.values() for _, task in tasks])
     told = _Told(progress, sum(map(len, due.values())))
     for place, tasks in due.items():
         if place in troubled:
@@ -136,7 +154,7 @@ def _push_project(
     sofar: PushResult,
     told: _Told,
 ) -> PushResult:
-    project, tasks = due
+    project, tasks = due[0], _spread(policy, due[1])
     there = look_up_promised(ports.store, ports.labeling, project, [task for _, task in tasks], ports.clock)
     sofar = replace(sofar, already_there=sofar.already_there + len(there))
     sending = Sending(ports.store, ports.labeling, ports.clock, project, partial(_content, ports, policy))
@@ -144,6 +162,13 @@ def _push_project(
         sofar = _plus(sofar, project, sent)
         told.more(sent.tasks)
     return sofar
+
+
+def _spread(policy: ReviewPolicy, tasks: Sequence[tuple[Item, ReviewTask]]) -> list[tuple[Item, ReviewTask]]:
+    """The same tasks; of those that are due together, near-copies are served apart."""
+    texts = [words_of(item.prediction.input, policy.kind.input_field) for item, _ in tasks]
+    served = spread(texts, [item.route.priority for item, _ in tasks], slot=SLOT)
+    return [(replace(item, route=replace(item.route, priority=at)), task) for (item, task), at in zip(tasks, served, strict=True)]
 
 
 def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:
@@ -160,15 +185,25 @@ def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:
     )
 
 
-def foresee(store: StateStore, policy: ReviewPolicy, key: bytes, now: datetime) -> PushResult:
+def foresee(store: StateStore, policy: ReviewPolicy, key: bytes, now: datetime, hand_out: HandOut | None = None) -> PushResult:
     """What `push` would create, told without calling anybody; so it needs no labeling service at all."""
     live = store.task_counts()
     picked = pick(store, policy, key, store.queued(), now)
-    planned = plan_tasks(key, picked.items, live, [project.key for project in store.projects()])
+    handed = None if hand_out is None else hand_out(picked.items)
+    planned = _planned(key, picked.items, live, [project.key for project in store.projects()], handed)
     titles: dict[str, int] = defaultdict(int)
     for _, task in planned:
         titles[_title(policy, task.project_key)] += 1
-    return PushResult(created=len(planned), already_there=sum(live.values()), projects=dict(titles), waiting=picked.waiting)
+    result = PushResult(created=len(planned), already_there=sum(live.values()), projects=dict(titles), waiting=picked.waiting)
+    return result if handed is None else replace(result, unassigned=handed.unplaced)
+
+
+def _planned(
+    key: bytes, items: Sequence[Item], live: Mapping[ProjectKey, int], known: Collection[ProjectKey], handed: Handed | None
+) -> list[tuple[Item, ReviewTask]]:
+    if handed is None:
+        return plan_tasks(key, items, live, known)
+    return plan_personal_tasks(key, items, handed.hands, live, known)
 
 
 def _title(policy: ReviewPolicy, key: ProjectKey) -> str:
@@ -242,12 +277,12 @@ def _look_up_unclear(ports: PushPorts) -> tuple[int, dict[ProjectKey, BridgeErro
 
 
 def _due(
-    ports: PushPorts, queued: Sequence[Item], live: Mapping[ProjectKey, int]
+    ports: PushPorts, queued: Sequence[Item], live: Mapping[ProjectKey, int], handed: Handed | None
 ) -> dict[ProjectKey, list[tuple[Item, ReviewTask]]]:
     """The tasks to send now, by project. A task promised before keeps its project."""
     earlier = {task.push_key: task for task in ports.store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN)}
     known = [project.key for project in ports.store.projects()]
-    planned = [(item, earlier.get(task.push_key, task)) for item, task in plan_tasks(ports.key, queued, live, known)]
+    planned = [(item, earlier.get(task.push_key, task)) for item, task in _planned(ports.key, queued, live, known, handed)]
     due: dict[ProjectKey, list[tuple[Item, ReviewTask]]] = defaultdict(list)
     for item, task in planned:
         due[task.project_key].append((item, task))
@@ -263,7 +298,7 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey, *, re
             title=_title(policy, key),
             label_config=ports.label_config(key.tier),
             instructions=instructions(key, tier, policy.labels),
-            overlap=tier.reviewers,
+            overlap=1 if key.reviewer else tier.reviewers,
         ),
         known.get(key),
         restore_config=restore_config,
@@ -280,11 +315,12 @@ def _content(ports: PushPorts, policy: ReviewPolicy, item: Item, task: ReviewTas
 
 def _disputed(ports: PushPorts, policy: ReviewPolicy, item: Item) -> Sequence[Annotation]:
     """The answers that an adjudicator chooses from: those that counted in the rounds that led to the dispute."""
-    before = [push_key(ports.key, replace(item, round=number)) for number in range(1, item.round)]
+    seats = range(_MOST_SEATS if ports.hand_out is not None else 1)
+    before = [push_key(ports.key, replace(item, round=number), seat) for number in range(1, item.round) for seat in seats]
     asked = [task for task in ports.store.tasks_by_key(before).values() if task.project_key.tier != ADJUDICATION]
     if not asked:
         return ()
     last = max(asked, key=lambda task: task.round)
     reviewed = replace(item, round=last.round, route=replace(item.route, tier=last.project_key.tier))
-    keys = [last.push_key, *asked_alike(reviewed, asked)]
+    keys = [*(task.push_key for task in asked if task.round == last.round), *asked_alike(reviewed, asked)]
     return deciding_answers(ports.store.standing_annotations(keys), policy.settling(reviewed).eligible)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hitl_bridge.core.model import Agreement, ItemState, Op
+from hitl_bridge.core.model import ADJUDICATION, Agreement, ItemState, Op
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.core.review.settle import Given, Settled, asked_alike, settle
+from hitl_bridge.core.review.consensus import Weighing
+from hitl_bridge.core.review.settle import Given, Settled, SettlePolicy, asked_alike, settle
+from hitl_bridge.core.routing import Tier
 from hitl_bridge.ports import Clock, OpenReview, Settlement, StateStore, item_subject
 from hitl_bridge.services.sync.attempts import given_up_because, in_order, tried
 
@@ -21,7 +23,9 @@ STEP = "resolve"
 class ResolveResult:
     """New or changed `decisions`; items `disputed` by their reviewers or `escalated` by rule, both sent to an adjudicator;
     items whose answers are still `incomplete`. Of these, `asked_again` got all the answers that Label Studio asks for, which
-    do not count (one person's second, one from outside the pool, one in quarantine): they go into a next round. `failed`
+    do not count (one person's second, one from outside the pool, one in quarantine, one that lacks what the tier asks for), or
+    were returned by an adjudicator: they go into a next round. `added` ones
+    have answers that agree too little, and get one more reviewer. `failed`
     items ended the process each time they were settled, and are set aside."""
 
     decisions: int = 0
@@ -30,11 +34,18 @@ class ResolveResult:
     incomplete: int = 0
     asked_again: int = 0
     failed: int = 0
+    added: int = 0
 
 
-def resolve(store: StateStore, policy: ReviewPolicy, clock: Clock, *, dry_run: bool = False) -> ResolveResult:
+Weigh = Callable[[Tier, int], Weighing | None]
+"""What the answers of so many reviewers in a tier are weighed by."""
+
+
+def resolve(
+    store: StateStore, policy: ReviewPolicy, clock: Clock, weigh: Weigh | None = None, *, dry_run: bool = False
+) -> ResolveResult:
     """Settles what changed since it was last settled. With `dry_run` says what would follow and writes nothing."""
-    now = clock.now()
+    terms, now = _Terms(policy, weigh), clock.now()
     reviews = store.open_reviews()
     if not reviews:
         return ResolveResult()
@@ -43,27 +54,40 @@ def resolve(store: StateStore, policy: ReviewPolicy, clock: Clock, *, dry_run: b
         _give_up(store, order.given_up, now)
     settled: list[Settled] = []
     for batch in order.batches:
-        settled += _settled(batch, policy, now) if dry_run else _settle(store, batch, policy, now)
+        settled += _settled(batch, terms, now) if dry_run else _settle(store, batch, terms, now)
     return _counted(settled, failed=len(order.given_up))
 
 
-def _settle(store: StateStore, reviews: Sequence[OpenReview], policy: ReviewPolicy, now: datetime) -> list[Settled]:
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    policy: ReviewPolicy
+    weigh: Weigh | None
+
+    def of(self, review: OpenReview) -> SettlePolicy:
+        """How the item is settled."""
+        route, settling = review.item.route, self.policy.settling(review.item, review.tasks)
+        if self.weigh is None or route.tier == ADJUDICATION:
+            return settling
+        return replace(settling, weighing=self.weigh(self.policy.tier(route.tier), route.reviewers))
+
+
+def _settle(store: StateStore, reviews: Sequence[OpenReview], terms: _Terms, now: datetime) -> list[Settled]:
     with tried(store, STEP, [_subject(review) for review in reviews], now):
-        settled = _settled(reviews, policy, now)
+        settled = _settled(reviews, terms, now)
         store.record_settlements([_settlement(*pair) for pair in zip(reviews, settled, strict=True)], now)
     return settled
 
 
-def _settled(reviews: Sequence[OpenReview], policy: ReviewPolicy, now: datetime) -> list[Settled]:
+def _settled(reviews: Sequence[OpenReview], terms: _Terms, now: datetime) -> list[Settled]:
     return [
-        settle(review.item, _given(review), review.decision, policy.settling(review.item), policy.kind.same, now)
-        for review in reviews
+        settle(review.item, _given(review), review.decision, terms.of(review), terms.policy.kind.same, now) for review in reviews
     ]
 
 
 def _given(review: OpenReview) -> Given:
     alike = asked_alike(review.item, review.tasks)
-    return Given(review.annotations, tuple(each for each in review.earlier if each.push_key in alike))
+    earlier = tuple(each for each in review.earlier if each.push_key in alike)
+    return Given(review.annotations, earlier, tuple(each for each in review.earlier if each.push_key not in alike))
 
 
 def _give_up(store: StateStore, reviews: Sequence[OpenReview], now: datetime) -> None:
@@ -92,7 +116,8 @@ def _counted(settled: Sequence[Settled], *, failed: int) -> ResolveResult:
     counts = Counter(_kind(each) for each in settled)
     made = sum(each.decision is not None and each.decision.op is not Op.REMOVE for each in settled)
     asked_again = sum(each.asked_again for each in settled)
-    return ResolveResult(made, counts["disputed"], counts["escalated"], counts["incomplete"], asked_again, failed)
+    added = sum(each.added for each in settled)
+    return ResolveResult(made, counts["disputed"], counts["escalated"], counts["incomplete"], asked_again, failed, added)
 
 
 def _kind(settled: Settled) -> str:

@@ -19,6 +19,7 @@ from hitl_bridge.core.triage.selection import (
     Arm,
     ReviewBudget,
     Selection,
+    SpreadOver,
     Waiting,
     came_by_risk,
     chance,
@@ -127,7 +128,7 @@ class _Race:
 
     def _features(self, places: Sequence[int]) -> Any:
         predictions = [item.prediction for item in self._read(places)]
-        if self.policy.kind.input_field == _TEXT:
+        if self.policy.kind.input_field == _TEXT and self.budget.spread_over is SpreadOver.WORDS:
             return text_features([str(each.input.get(_TEXT, "")) for each in predictions])
         return score_features([each.scores for each in predictions])
 

@@ -6,6 +6,7 @@ lie in `payloads` alone, so that they can be erased.
 
 from __future__ import annotations
 
+from hitl_bridge.adapters.sql.tables.agreement import gold_items
 from hitl_bridge.adapters.sql.tables.budgets import (
     audit_rates,
     calibrations,
@@ -22,8 +23,11 @@ from hitl_bridge.adapters.sql.tables.budgets import (
     thresholds,
 )
 from hitl_bridge.adapters.sql.tables.columns import metadata
+from hitl_bridge.adapters.sql.tables.escalations import escalations
 from hitl_bridge.adapters.sql.tables.keeping import access_tokens, events, leases, meta
 from hitl_bridge.adapters.sql.tables.online import online_flushes, online_items, online_keys, online_predictions
+from hitl_bridge.adapters.sql.tables.people import roster_terms
+from hitl_bridge.adapters.sql.tables.records import answers_taken_back, reverted_decisions, reverts
 from hitl_bridge.adapters.sql.tables.reviews import (
     annotation_revisions,
     attempts,
@@ -40,14 +44,17 @@ from hitl_bridge.adapters.sql.tables.reviews import (
     unreadable_tasks,
     waits,
 )
+from hitl_bridge.adapters.sql.tables.signing import champions, sign_offs
 
 __all__ = [
     "access_tokens",
     "annotation_revisions",
+    "answers_taken_back",
     "attempts",
     "audit_rates",
     "batches",
     "calibrations",
+    "champions",
     "counted_files",
     "cursors",
     "dataset_versions",
@@ -55,7 +62,9 @@ __all__ = [
     "drift_counts",
     "drift_looks",
     "drift_references",
+    "escalations",
     "events",
+    "gold_items",
     "items",
     "leases",
     "lot_counts",
@@ -73,8 +82,12 @@ __all__ = [
     "projects",
     "recalls",
     "receipt_files",
+    "reverted_decisions",
+    "reverts",
     "review_tasks",
+    "roster_terms",
     "rulings",
+    "sign_offs",
     "thresholds",
     "unreadable_tasks",
     "waits",

@@ -78,6 +78,7 @@ items = sa.Table(
     number("uniform_rate"),
     text("rule", nullable=True),
     flag("edge"),
+    number("blind_rate", nullable=True),  # with which its review was drawn to be blind
     # route
     text("pool"),
     text("tier"),
@@ -86,6 +87,7 @@ items = sa.Table(
     number("priority"),
     flag("blind"),
     text("route_reason"),
+    text("note", nullable=True),  # for the reviewers of this round: why they are asked again
     text("batch_id"),
     moment("received_at"),
     PrimaryKeyConstraint("item_id", "revision"),
@@ -199,6 +201,8 @@ decisions = sa.Table(
     number("agreement"),
     count("round"),
     moment("decided_at"),
+    json_value("reason_codes", nullable=True),
+    number("probability", nullable=True),
     text("version", nullable=True),
     PrimaryKeyConstraint("item_id", "revision", "seq"),
     ForeignKeyConstraint(["item_id", "revision"], ["items.item_id", "items.revision"]),

@@ -1,0 +1,137 @@
+"""Who might decide when, and who has answered where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+
+from hitl_bridge.adapters.sql.audit_log import Seal
+from hitl_bridge.adapters.sql.engine import reading
+from hitl_bridge.adapters.sql.record import DECISION_OF_ITEM, HOLDS, LATEST_REVISION
+from hitl_bridge.adapters.sql.statements import insert_new, record_events
+from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, gold_items, items, review_tasks, roster_terms
+from hitl_bridge.core.lifecycle import OPEN
+from hitl_bridge.core.model import AnnotationState, ProjectKey, TaskState
+from hitl_bridge.core.people import Role, RosterChange, Seat, Term
+from hitl_bridge.ports import CheckedAnswer, Event
+
+_THERE = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
+_LONGEST = 1800.0
+"""Seconds: who takes longer has had a break."""
+
+JOINED, LEFT = "reviewer.joined", "reviewer.left"
+
+
+class SqlPeople:
+    """Implements `ports.PeopleStore`. Writes go through the store's own fence."""
+
+    def __init__(self, engine: Engine, writing: Callable[[], AbstractContextManager[Connection]], seal: Seal) -> None:
+        self._engine = engine
+        self._writing = writing
+        self._seal = seal
+
+    def terms(self) -> list[Term]:
+        ordered = sa.select(roster_terms).order_by(roster_terms.c.since, roster_terms.c.pool, roster_terms.c.person)
+        with reading(self._engine) as connection:
+            return [
+                Term(Seat(row["pool"], Role(row["role"]), row["person"]), row["since"], row["until"])
+                for row in connection.execute(ordered).mappings()
+            ]
+
+    def record(self, change: RosterChange, at: datetime) -> None:
+        with self._writing() as connection:
+            begun = [{**_key(seat), "since": at} for seat in change.joined]
+            insert_new(connection, roster_terms, begun)
+            for seat in change.left:
+                held = [roster_terms.c[name] == value for name, value in _key(seat).items()]
+                connection.execute(sa.update(roster_terms).where(*held, roster_terms.c.until.is_(None)).values(until=at))
+            record_events(connection, [self._event(JOINED, seat, at) for seat in change.joined])
+            record_events(connection, [self._event(LEFT, seat, at) for seat in change.left])
+
+    def _event(self, action: str, seat: Seat, at: datetime) -> Event:
+        return Event(at, action, detail={"reviewer": self._seal.person(seat.email), "pool": seat.pool, "role": seat.role})
+
+    def open_work(self) -> dict[str, int]:
+        answered = sa.exists().where(
+            annotation_revisions.c.push_key == review_tasks.c.push_key, annotation_revisions.c.state == AnnotationState.ANSWER
+        )
+        waiting = _tasks_with_items().where(
+            review_tasks.c.state.in_(_THERE), items.c.state.in_(sorted(OPEN)), review_tasks.c.pool.contains("/"), ~answered
+        )
+        counted: dict[str, int] = {}
+        with reading(self._engine) as connection:
+            for pool in connection.execute(waiting).scalars():
+                email = ProjectKey(pool, "").reviewer
+                counted[email] = counted.get(email, 0) + 1
+        return counted
+
+    def seconds_an_answer(self) -> dict[str, float]:
+        taken = annotation_revisions.c.lead_time
+        capped = sa.case((taken > _LONGEST, _LONGEST), else_=taken)
+        averages = (
+            sa.select(annotation_revisions.c.reviewer, sa.func.avg(sa.cast(capped, sa.Float)))
+            .where(annotation_revisions.c.state == AnnotationState.ANSWER, taken > 0)
+            .group_by(annotation_revisions.c.reviewer)
+        )
+        with reading(self._engine) as connection:
+            return {person: float(seconds) for person, seconds in connection.execute(averages)}
+
+    def checked_answers(self, most: int) -> Iterator[CheckedAnswer]:
+        of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
+        of_item = (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
+        wanted = (
+            sa.select(
+                annotation_revisions.c.reviewer,
+                items.c.scenario,
+                annotation_revisions.c.answer,
+                decisions.c.output.label("decided"),
+                decisions.c.reviewers,
+                gold_items.c.item_id.label("gold"),
+                gold_items.c.output.label("known"),
+            )
+            .select_from(
+                annotation_revisions.join(review_tasks, of_task)
+                .join(items, of_item)
+                .join(decisions, DECISION_OF_ITEM)
+                .outerjoin(gold_items, gold_items.c.item_id == items.c.item_id)
+            )
+            .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION, HOLDS)
+            .order_by(annotation_revisions.c.id.desc())
+            .limit(most)
+        )
+        with reading(self._engine) as connection:
+            for row in connection.execute(wanted).mappings():
+                is_gold = row["gold"] is not None
+                if is_gold or set(row["reviewers"]) != {row["reviewer"]}:
+                    said, true = (row["answer"] or {}).get("output"), row["known"] if is_gold else row["decided"]
+                    yield CheckedAnswer(row["reviewer"], row["scenario"], said, true)
+
+    def answers_given(self) -> list[tuple[str, str, int]]:
+        given = annotation_revisions.c.state == AnnotationState.ANSWER
+        answers = sa.func.count(sa.distinct(annotation_revisions.c.push_key))
+        counted = (
+            sa.select(items.c.pool, annotation_revisions.c.reviewer, answers)
+            .select_from(
+                annotation_revisions.join(review_tasks, review_tasks.c.push_key == annotation_revisions.c.push_key).join(
+                    items, (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
+                )
+            )
+            .where(given, annotation_revisions.c.reviewer != "")
+            .group_by(items.c.pool, annotation_revisions.c.reviewer)
+        )
+        with reading(self._engine) as connection:
+            return [(pool, person, count) for pool, person, count in connection.execute(counted)]
+
+
+def _tasks_with_items() -> sa.Select[Any]:
+    of_item = (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
+    return sa.select(review_tasks.c.pool).select_from(review_tasks.join(items, of_item & (items.c.round == review_tasks.c.round)))
+
+
+def _key(seat: Seat) -> dict[str, str]:
+    return {"pool": seat.pool, "role": seat.role.value, "person": seat.email}

@@ -1,0 +1,69 @@
+"""People: their accounts with the labeling service, and who might decide when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from hitl_bridge.core.model import JSONObject
+from hitl_bridge.core.people import RosterChange, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who can log in to the labeling service."""
+
+    user_id: int
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account that was just made, with the password to hand over."""
+
+    email: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedAnswer:
+    """What somebody answered, and what was decided in the end (None: the item was rejected)."""
+
+    email: str
+    scenario: str | None
+    said: JSONObject | None
+    decided: JSONObject | None
+
+
+class Accounts(Protocol):
+    """The labeling service's own accounts. Raises like LabelingService."""
+
+    def listed(self) -> list[Account]: ...
+    def invitation(self) -> str:
+        """The address at which somebody makes an account of their own."""
+
+    def make(self, email: str) -> NewAccount:
+        """Makes an account with a password of chance, behind the invitation."""
+
+
+class PeopleStore(Protocol):
+    """Who might decide when. Nothing here is ever taken out."""
+
+    def terms(self) -> list[Term]: ...
+    def record(self, change: RosterChange, at: datetime) -> None:
+        """Begins and ends terms, each with an event."""
+
+    def open_work(self) -> Mapping[str, int]:
+        """Tasks in each person's own projects that wait for their answer."""
+
+    def seconds_an_answer(self) -> Mapping[str, float]:
+        """How long each person takes, on the average; pauses of more than half an hour count as half an hour."""
+
+    def checked_answers(self, most: int) -> Iterator[CheckedAnswer]:
+        """Answers to decided items, the newest first, out of `most` at most; without those on which alone the decision rests,
+        unless the item has a known answer: then `decided` is that one."""
+
+    def answers_given(self) -> Sequence[tuple[str, str, int]]:
+        """Pool, person and number of items answered, of everybody who has answered anything there."""

@@ -1,0 +1,123 @@
+"""Who might decide when, what they have said, and what was escalated, in the store, on both databases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hitl_bridge.adapters.sql.store import SqlStore
+from hitl_bridge.core.model import ItemState, ProjectKey
+from hitl_bridge.core.people import Role, RosterChange, Seat, Term
+from hitl_bridge.core.review.escalation import Escalation, Step
+from hitl_bridge.core.review.handed_on import to_adjudicator
+from hitl_bridge.ports import CheckedAnswer, EscalationStore, PeopleStore
+from tests.adapters.store_examples import (
+    LATER,
+    NOW,
+    a_decision,
+    a_task,
+    an_annotation,
+    an_item,
+    answered_review,
+    decided,
+    ingest,
+    pull,
+    push,
+)
+
+ANA, BEN = "ana@example.com", "ben@example.com"
+SEAT = Seat("payments", Role.REVIEWER, ANA)
+
+
+class PeopleContract:
+    def test_terms_begin_and_end_with_an_event_each_that_names_nobody(self, store: SqlStore) -> None:
+        people: PeopleStore = store.people()
+        people.record(RosterChange(joined=(SEAT,)), NOW)
+        assert people.terms() == [Term(SEAT, NOW)]
+        people.record(RosterChange(left=(SEAT,)), LATER)
+        assert people.terms() == [Term(SEAT, NOW, LATER)]
+        left = store.insights().last_event("reviewer.left")
+        assert left is not None
+        assert left.detail["pool"] == "payments"
+        assert ANA not in str(left)
+
+    def test_open_work_is_what_waits_in_somebodys_own_project(self, store: SqlStore) -> None:
+        items = [an_item(f"t-{number}") for number in range(3)]
+        ingest(store, *items)
+        mine = ProjectKey.personal("payments", ANA, "comprehensive")
+        tasks = [replace(a_task(item, 0), project_key=mine) for item in items[:2]]
+        push(store, *tasks, a_task(items[2], 0))
+        assert store.people().open_work() == {ANA: 2}
+        pull(store, an_annotation(tasks[0]))
+        assert store.people().open_work() == {ANA: 1}
+
+    def test_an_item_is_pushed_once_all_its_seats_are_there(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        first, second = a_task(item, 0), a_task(item, 1)
+        store.intend([first, second])
+        push(store, first)
+        assert [each.state for each in store.items_in(*ItemState)] == [ItemState.QUEUED]
+        push(store, second, first_task_id=200)
+        assert [each.state for each in store.items_in(*ItemState)] == [ItemState.PUSHED]
+
+    def test_answers_are_held_against_decisions_that_do_not_rest_on_them_alone(self, store: SqlStore) -> None:
+        alone, together = an_item("alone"), an_item("together")
+        for item, reviewers in ((alone, (ANA,)), (together, (ANA, BEN))):
+            answer = answered_review(store, item)
+            decision = replace(a_decision(item, behind=[answer]), reviewers=reviewers)
+            store.record_settlements([decided(item, decision)], LATER)
+        label = {"label": "billing"}
+        assert list(store.people().checked_answers(10)) == [CheckedAnswer(ANA, "payments", label, label)]
+        store.agreement().record_gold({alone.item_id: {"label": "cancel"}}, "Dee", LATER)
+        assert CheckedAnswer(ANA, "payments", label, {"label": "cancel"}) in list(store.people().checked_answers(10))
+        assert store.people().seconds_an_answer() == {ANA: 3.25}
+        assert store.people().answers_given() == [("payments", ANA, 2)]
+
+    def test_a_step_is_taken_once_and_opens_its_round_in_the_same_transaction(self, store: SqlStore) -> None:
+        escalations: EscalationStore = store.escalations()
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        (late,) = escalations.due_by(item.route.due_at, ())
+        due = [
+            Escalation(late, Step.OVERDUE),
+            Escalation(late, Step.ADJUDICATOR, to_adjudicator(late, LATER, "Late.")),
+        ]
+        assert [escalations.record(due, LATER) for _ in range(3)] == [2, 0, 0]
+        (moved,) = store.items_in(ItemState.QUEUED)
+        assert (moved.round, moved.route.tier) == (late.round + 1, "adjudication")
+        assert escalations.taken([late]) == {(late.item_id, late.revision, late.round): frozenset(each.step for each in due)}
+        assert store.verify_audit({}).problems == ()
+
+    def test_what_was_told_is_not_read_again_unless_its_tier_has_more_steps(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        due_at = item.route.due_at
+        (late,) = store.escalations().due_by(due_at, ())
+        store.escalations().record([Escalation(late, Step.OVERDUE)], LATER)
+        assert store.escalations().due_by(due_at, ()) == []
+        assert store.escalations().due_by(due_at, (item.route.tier,)) == [late]
+
+    def test_an_item_with_an_answer_to_settle_is_not_taken_away(self, store: SqlStore) -> None:
+        item = an_item()
+        answered_review(store, item)
+        (late,) = store.escalations().due_by(item.route.due_at, ())
+        due = [Escalation(late, Step.ADJUDICATOR, to_adjudicator(late, LATER, "Late."))]
+        assert store.escalations().record(due, LATER) == 0
+        assert store.escalations().taken([late]) == {}
+
+
+class TestOnSqlite(PeopleContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path / 'bridge.db'}"
+
+
+class TestOnPostgresql(PeopleContract):
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url
