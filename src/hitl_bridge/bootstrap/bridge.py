@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, overload
 
 from hitl_bridge.bootstrap.agreement import Measuring
 from hitl_bridge.bootstrap.modelling import Modelling
+from hitl_bridge.bootstrap.opened import COMMIT
 from hitl_bridge.bootstrap.people import Staffing
-from hitl_bridge.bootstrap.wiring import COMMIT
 from hitl_bridge.core.audits.lots import LotVerdict
 from hitl_bridge.core.model import JSON, ItemId, Prediction, Problem, ProjectId
 from hitl_bridge.ports import Event, Lease

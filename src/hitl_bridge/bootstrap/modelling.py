@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hitl_bridge.bootstrap.opened import TRAIN
 from hitl_bridge.bootstrap.settling import Settling
-from hitl_bridge.bootstrap.wiring import TRAIN
 from hitl_bridge.errors import OutsideUnavailable
 from hitl_bridge.settings import Secret, read_approver_token
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hitl_bridge.bootstrap.wiring import COMMIT, Wiring
+from hitl_bridge.bootstrap.opened import COMMIT
+from hitl_bridge.bootstrap.wiring import Wiring
 from hitl_bridge.ports import AuditHead, AuditProblem, AuditReport, RaisedRate, ThresholdRow
 from hitl_bridge.settings import read_approver_token
 

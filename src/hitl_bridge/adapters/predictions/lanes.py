@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 _ROWS = 65_536
 _BYTES = 64 * 1024 * 1024
 _FEWEST = 1_000
-_WORKERS, _AHEAD = 2, 5
+_WORKERS, _AHEAD = 2, 3
 """Parts that are checked at the same time, and how many are read, and then checked, before they are asked for."""
 
 _CODED = ("model_version", "scenario")
