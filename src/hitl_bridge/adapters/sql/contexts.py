@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ def contexts_of(connection: Connection, waiting: Sequence[Decision], of: Mapping
     ids = [decision.item_id for decision in waiting]
     asked = _asked(connection, ids)
     answers = _answers(connection, ids, {key for decision in waiting for key in decision.annotations})
-    pages = {row.project_id: row.label_config_sha256 for row in connection.execute(sa.select(projects))}
+    pages = _pages(connection, {_project(key) for decision in waiting for key in decision.annotations})
     receipts = _receipts(connection, sorted({of[each.item_id, each.revision].batch_id for each in waiting}))
     selected = _by_item(connection, sa.select(waits).where(waits.c.item_id.in_(ids), waits.c.picked_at.is_not(None)))
     taken = _reverted(connection, ids)
@@ -94,6 +94,12 @@ def _reverted(connection: Connection, ids: Sequence[ItemId]) -> Mapping[tuple[It
     wanted = sa.select(reverted_decisions, reverts.c.by, reverts.c.reason).select_from(reverted_decisions.join(reverts, by_whom))
     rows = connection.execute(wanted.where(reverted_decisions.c.item_id.in_(ids))).mappings()
     return {(ItemId(row["item_id"]), row["revision"], row["seq"]): row for row in rows}
+
+
+def _pages(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """The label config's SHA-256 of each of these projects."""
+    found = sa.select(projects.c.project_id, projects.c.label_config_sha256).where(projects.c.project_id.in_(sorted(ids)))
+    return {row.project_id: row.label_config_sha256 for row in connection.execute(found)}
 
 
 def _project(annotation_key: str) -> int:
