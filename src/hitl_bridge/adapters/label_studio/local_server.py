@@ -374,7 +374,9 @@ def is_ours(record: PidRecord, data: Path) -> bool:
         with process.oneshot():
             alive = process.status() != psutil.STATUS_ZOMBIE
             same_age = abs(process.create_time() - record.created) < CLOCK_SLACK_SECONDS
-            return alive and same_age and str(data) in process.cmdline()
+            arguments = process.cmdline()
+            # A process that is just being started has no arguments yet.
+            return alive and same_age and (not arguments or str(data) in arguments)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
