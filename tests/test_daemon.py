@@ -327,7 +327,7 @@ def test_a_daemon_that_stood_still_finds_that_another_one_leads_and_stands_by(be
         with Process(bench.root, every="1") as second:
             second.says("daemon.standby")
             first.process.send_signal(signal.SIGSTOP)
-            second.says("daemon.took_over", seconds=90)
+            second.says("daemon.took_over", seconds=60)
             second.says("daemon.cycle")
             first.process.send_signal(signal.SIGCONT)
             first.says("daemon.lease_lost", seconds=20)
