@@ -56,7 +56,9 @@ def _insert(
     counted = database.execute("SELECT MAX(inner_id) FROM task WHERE project_id = ?", [project.project_id]).fetchone()[0]
     for number, (item, task) in enumerate(planned, start=1):
         tier = bridge.policy.tier(project.key.tier)
-        whole: Any = payloads.task_json(page(task.push_key, item, (), bridge.policy.kind, criteria(tier)), config)
+        whole: Any = payloads.task_json(
+            page(task.push_key, item, (), bridge.policy.kind, criteria(tier, bridge.policy.kind)), config
+        )
         at = datetime.now(UTC) - _MONTH * (0.01 + 0.99 * (1 - counted / 10_000)) + timedelta(microseconds=last + number)
         row = _task(whole, project, last + number, counted + number, at)
         _write(database, "task", row)

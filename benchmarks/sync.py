@@ -57,6 +57,7 @@ _OVERLAP_IS_OVER = 305.0
 
 _ANSWERS = 40
 _CHANGED = 100
+_BUSY_POLLS = 6
 _NO_SERVER = 2
 _PAGE = 200
 
@@ -167,10 +168,10 @@ def _bare_import(place: Place, bridge: Bridge, pool: str) -> Callable[[], None]:
     tier = policy.tier("quick")
     key = ProjectKey(pool, "quick", 9)
     config = LabelConfig(bridge.label_config("quick"))
-    plan = ProjectPlan(key, f"bare {pool}", bridge.label_config("quick"), instructions(key, tier, policy.labels), 1)
+    plan = ProjectPlan(key, f"bare {pool}", bridge.label_config("quick"), instructions(key, tier, policy.kind, policy.labels), 1)
     made: Any = client.post("/api/projects/", payloads.project_json(plan, f"bare {pool}"))
     waiting = [item for item in bridge.store.items_in(ItemState.QUEUED) if item.route.pool == pool]
-    contents = [page(PushKey(f"bare-{item.item_id}"), item, (), policy.kind, criteria(tier)) for item in waiting]
+    contents = [page(PushKey(f"bare-{item.item_id}"), item, (), policy.kind, criteria(tier, policy.kind)) for item in waiting]
     ready = [payloads.prepare(content, config) for content in contents]
     bodies = [payloads.joined(batch) for batch in payloads.batches(_all_prepared(ready), BATCH_TASKS, BATCH_BYTES)]
 
@@ -190,13 +191,13 @@ def _all_prepared(ready: Sequence[payloads.Prepared | object]) -> list[payloads.
 
 
 def measure_poll(place: Place, report: Report, sizes: Sequence[int], rounds: int) -> None:
-    """One project a size, with nothing else about: what a pull costs, beside the same two requests made by hand."""
-    for size in sizes:
-        bridge = open_bridge(place.root)
-        with bridge:
-            place.bring_in(bridge, f"poll{size}", size)
+    """What a pull costs, beside the same requests made by hand: where nothing is new, and after 100 answers. Each poll that
+    brings answers has a project to itself: a second one would read those of the first again."""
+    with open_bridge(place.root) as bridge:
+        for pool, size in _polled(sizes):
+            place.bring_in(bridge, pool, size)
             timed(bridge.push)
-            _answer(place, bridge, f"poll{size}", 20)
+            _answer(place, bridge, pool, 20)
             bridge.pull()
     print(f"  waiting {_OVERLAP_IS_OVER:.0f} s, until a poll no longer reads again what was just pushed", flush=True)
     time.sleep(_OVERLAP_IS_OVER)
@@ -206,18 +207,25 @@ def measure_poll(place: Place, report: Report, sizes: Sequence[int], rounds: int
             _poll_one(place, bridge, report, size, rounds)
 
 
+def _polled(sizes: Sequence[int]) -> list[tuple[str, int]]:
+    """The pools of which each has a project of its own, and how many tasks."""
+    return [(f"poll{size}x{copy}", size) for size in sizes for copy in range(_BUSY_POLLS)]
+
+
 def _poll_one(place: Place, bridge: Bridge, report: Report, size: int, rounds: int) -> None:
-    project = _project(bridge, f"poll{size}")
-    only = [project.project_id]
-    quiet, busy, requests = [], [], []
+    pools = [pool for pool, _ in _polled([size])]
+    project = _project(bridge, pools[0])
+    quiet, busy, requests, own = [], [], [], []
     for number in range(rounds):
-        bare, ours = in_turn(number, _bare_poll(place, bridge, project), lambda: timed(lambda: bridge.pull(only=only)))
-        quiet.append((bare, ours))
-        requests.append(bridge.pull(only=only).requests)
-    for number in range(max(2, rounds // 3)):
-        _answer(place, bridge, f"poll{size}", _CHANGED)
+        quiet.append(in_turn(number, _bare_poll(place, bridge, project), _pull(bridge, project)))
+        requests.append(bridge.pull(only=[project.project_id]).requests)
+    for number, pool in enumerate(pools):
+        project = _project(bridge, pool)
+        _answer(place, bridge, pool, _CHANGED)
         ask = _bare_poll(place, bridge, project)  # with the cursor as it stands before the answers are brought back
-        bare, ours = in_turn(number, ask, lambda: timed(lambda: bridge.pull(only=only)))
+        worked = time.process_time()
+        bare, ours = in_turn(number, ask, _pull(bridge, project))
+        own.append(time.process_time() - worked)
         busy.append((bare, ours))
         print(f"  poll {size:,} tasks, {_CHANGED} changed: bare {bare:.2f} s, bridge {ours:.2f} s", flush=True)
     still, moved = _ratio(quiet), _ratio(busy)
@@ -225,11 +233,17 @@ def _poll_one(place: Place, bridge: Bridge, report: Report, size: int, rounds: i
     report.add(f"poll_{size}_bare", "· seconds of the same requests made by hand", statistics.median(b for b, _ in quiet))
     report.add(f"poll_{size}_ratio", "· bridge ÷ by hand", still, at_most(still, 1.2))
     report.add(f"poll_{size}_changed_bare", f"· with {_CHANGED} changed: seconds by hand", statistics.median(b for b, _ in busy))
+    report.add(f"poll_{size}_changed_own", "· · seconds of processor time, both of them", statistics.median(own))
     report.add(f"poll_{size}_changed_ratio", f"· with {_CHANGED} changed: bridge ÷ by hand", moved, at_most(moved, 1.2))
 
 
+def _pull(bridge: Bridge, project: Project) -> Callable[[], float]:
+    return lambda: timed(lambda: bridge.pull(only=[project.project_id]))
+
+
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    return statistics.median(ours / bare for bare, ours in pairs)
+    """Of the medians. Who asks first after a change waits for what Label Studio does then, and each is first as often."""
+    return statistics.median(ours for _, ours in pairs) / statistics.median(bare for bare, _ in pairs)
 
 
 def _bare_poll(place: Place, bridge: Bridge, project: Project) -> Callable[[], float]:
@@ -385,7 +399,7 @@ def measure_month(place: Place, report: Report, tasks: int, projects: int) -> No
 
 def main() -> int:
     wanted = _arguments()
-    pools = [f"push{number}" for number in range(wanted.pairs)] + [f"poll{size}" for size in wanted.sizes]
+    pools = [f"push{number}" for number in range(wanted.pairs)] + [pool for pool, _ in _polled(wanted.sizes)]
     if wanted.month:
         pools = [f"month{number:02}" for number in range(1, 19)]
     report = Report("sync")

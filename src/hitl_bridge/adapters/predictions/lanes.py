@@ -88,11 +88,14 @@ def lane_for(open_file: Opener, name: str, rules: RowRules, records: Records) ->
 def hashes_of(open_file: Opener) -> Iterator[NDArray[np.uint64]]:
     """The hashes of all items in a file, without reading anything but their ids."""
     with pq.ParquetFile(open_file()) as file:
-        for batch in file.iter_batches(batch_size=_ROWS, columns=["item_id"], use_threads=False):
-            ids = batch.column(0)
-            if ids.null_count or not is_text(ids.type):
-                ids = pa.array([each if isinstance(each, str) else "" for each in ids.to_pylist()], pa.string())
-            yield macs.item_hashes(ids.cast(pa.string()))
+        batches = file.iter_batches(batch_size=_ROWS, columns=["item_id"], use_threads=False)
+        yield from in_turn((partial(_hashes, batch.column(0)) for batch in batches), _WORKERS, _AHEAD)
+
+
+def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
+    if ids.null_count or not is_text(ids.type):
+        ids = pa.array([each if isinstance(each, str) else "" for each in ids.to_pylist()], pa.string())
+    return macs.item_hashes(ids.cast(pa.string()))
 
 
 def _opened(open_file: Opener) -> pq.ParquetFile:

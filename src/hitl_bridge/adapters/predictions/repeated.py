@@ -22,8 +22,8 @@ from hitl_bridge.core import macs
 
 Hashes = NDArray[np.uint64]
 
-_BUCKET = 12_000_000
-"""Hashes of a bucket, about: 96 MB."""
+_BUCKET = 4_000_000
+"""Hashes of a bucket, about: 32 MB."""
 
 _MOST = 4_000_000
 """So many repeated items are kept; with more, a list of them would save nothing."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import deque
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ documents", 1997; banding as in Leskovec, Rajaraman and Ullman, "Mining of Massi
 
 _WORD = re.compile(r"[^\W\d_]+")
 _PRIME = np.uint64((1 << 31) - 1)
+_BAND = _ROWS * np.dtype(np.uint64).itemsize
+_AT_ONCE = 1_000
 _DRAWN = np.random.default_rng(20261122).integers(1, int(_PRIME), size=(2, _HASHES), dtype=np.uint64)
 
 
@@ -70,28 +72,37 @@ def near_copies(texts: Sequence[str]) -> list[int]:
     """A number for each text, the same for near-copies; a text without words is like nothing else."""
     parents = list(range(len(texts)))
     there: dict[tuple[int, bytes], int] = {}
-    for place, text in enumerate(texts):
-        signature = _signature(text)
-        if signature is None:
-            continue
-        for band in range(0, _HASHES, _ROWS):
-            other = there.setdefault((band, signature[band : band + _ROWS].tobytes()), place)
-            parents[_root(parents, place)] = _root(parents, other)
+    for place, bands in _signatures(texts):
+        for key in enumerate(bands):
+            other = there.setdefault(key, place)
+            if other != place:
+                parents[_root(parents, place)] = _root(parents, other)
     return [_root(parents, place) for place in range(len(texts))]
 
 
-def _signature(text: str) -> NDArray[np.uint64] | None:
-    words = {word.casefold() for word in _WORD.findall(text)}
-    if not words:
-        return None
-    hashed = np.fromiter((_hashed(word) for word in words), dtype=np.uint64, count=len(words))
-    least: NDArray[np.uint64] = ((hashed[:, None] * _DRAWN[0] + _DRAWN[1]) % _PRIME).min(axis=0)
-    return least
+def _signatures(texts: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
+    """The place of each text that has words, with the bands of its signature. A word is hashed once, however often it comes."""
+    numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers))
+    words = [[numbers[word] for word in set(_WORD.findall(text.casefold()))] for text in texts]
+    hashes = _hashes(numbers)
+    for start in range(0, len(texts), _AT_ONCE):
+        places = [place for place in range(start, min(start + _AT_ONCE, len(texts))) if words[place]]
+        if not places:
+            continue
+        flat = np.fromiter(chain.from_iterable(words[place] for place in places), dtype=np.intp)
+        first = np.cumsum([0, *(len(words[place]) for place in places[:-1])])
+        least = np.minimum.reduceat(hashes[flat], first, axis=0)
+        for place, row in zip(places, least, strict=True):
+            whole = row.tobytes()
+            yield place, [whole[at : at + _BAND] for at in range(0, len(whole), _BAND)]
 
 
-@lru_cache(maxsize=100_000)
-def _hashed(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8"), digest_size=4).digest(), "big") >> 1
+def _hashes(words: Collection[str]) -> NDArray[np.uint64]:
+    """Row i has what each of the drawn functions makes of word i. Shape (words, _HASHES)."""
+    digests = (hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=4).digest() for word in words)
+    hashed = np.frombuffer(b"".join(digests), dtype=">u4").astype(np.uint64) >> np.uint64(1)
+    drawn: NDArray[np.uint64] = (hashed[:, None] * _DRAWN[0] + _DRAWN[1]) % _PRIME
+    return drawn
 
 
 def _root(parents: list[int], place: int) -> int:
