@@ -2,11 +2,11 @@
 
     python benchmarks/label_efficiency.py [--data DIR] [--encoder DIR] [--full]
 
-Banking77's training queries wait; each round the bridge's own selection picks 200 of them, reviewers label them (rightly), and
-a model is trained on all that is labelled. Counted is at how many labels the accuracy on the test queries first reaches that of
-3,900 labels drawn at random, beside random picks in the same run. The second model reads the vectors of an encoder in a local
-folder, by the trainer `sentence-embeddings`; without `--encoder` it is left out, and said so. `review_budget.py` tells how the
-selection fares with reviewers who err, and how long it takes.
+Banking77's training queries wait; each round the bridge's own selection picks 200 of them, reviewers label them
+(rightly), and a model is trained on all that is labelled. Counted is at how many labels the accuracy on the test queries first
+reaches that of 3,900 labels drawn at random, beside random picks in the same run. The second model reads the vectors of an
+encoder in a local folder, by the trainer `sentence-embeddings`; without `--encoder` it is left out, and said so.
+`review_budget.py` tells how the selection fares with reviewers who err, and how long it takes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-from picking import Campaign, Data, Picker, Round, Vectors, accuracy_by_chance, bridge, by_margin, labels_needed
+from picking import EACH, Campaign, Data, Picker, Round, Vectors, accuracy_by_chance, bridge, by_margin, labels_needed
 from queries import DataMissing, Query, read_halves
 from report import Report, at_most
 
-from hitl_bridge.core.triage.selection import SpreadOver
+from hitl_bridge.core.triage.selection import ReviewBudget, SpreadOver
 from hitl_bridge.errors import UsageError
 from hitl_bridge.stages.trainers import Setup
 from hitl_bridge.stages.trainers.sentence_embeddings import open_sentence_transformer
 
 BY_CHANCE = 3_900
 """Labels drawn at random, whose accuracy is to be reached."""
+
+FIRST_SEED = 300
+"""What the selection does was chosen on other seeds (0 to 4, and 100 to 107)."""
 
 STOPS = (700, 1_100, 1_500, 2_100)
 """Labels at which picked and drawn ones are compared."""
@@ -56,7 +60,7 @@ def main() -> int:
     except (DataMissing, UsageError) as missing:
         print(missing, file=sys.stderr)
         return _NO_DATA
-    report, seeds = Report("label_efficiency"), range(5 if arguments.full else 3)
+    report, seeds = Report("label_efficiency"), range(FIRST_SEED, FIRST_SEED + (5 if arguments.full else 3))
     for kind in kinds:
         _tell(kind, report, seeds, thorough=arguments.full)
     if arguments.encoder is None:
@@ -77,7 +81,7 @@ def _kinds(arguments: argparse.Namespace) -> list[Kind]:
     kinds = [Kind("words", "TF-IDF", Data(training, testing), SpreadOver.WORDS, 2_500)]
     if arguments.encoder is not None:
         vectors = _vectors(arguments.encoder, training, testing)
-        kinds.append(Kind("embeddings", "sentence embeddings", Data(training, testing, vectors), SpreadOver.SCORES, 1_500))
+        kinds.append(Kind("embeddings", "sentence embeddings", Data(training, testing, vectors), SpreadOver.BOTH, 1_500))
     return kinds
 
 
@@ -110,12 +114,12 @@ _Way: TypeAlias = tuple[str, Picker, SpreadOver | None, int | None]
 
 def _ways(kind: Kind, *, thorough: bool) -> list[_Way]:
     """The bar is for what the documentation tells one to set for such a model."""
-    ways: list[_Way] = [
-        (f"spread_over: {over}", bridge(0.1), over, kind.bar if over is kind.advised else None) for over in SpreadOver
-    ]
+    arm = ReviewBudget(EACH, timedelta(days=1)).random_arm
+    ways: list[_Way] = [(f"spread_over: {kind.advised}, as advised", bridge(arm), kind.advised, kind.bar)]
+    more: list[_Way] = [(f"spread_over: {over}", bridge(arm), over, None) for over in SpreadOver if over is not kind.advised]
     if kind.data.vectors is not None:
-        ways.append(("spread over the encoder's vectors, which a bridge does not have", bridge(0.1), None, None))
-    more: list[_Way] = [("no random arm", bridge(0.0), kind.advised, None), ("plain margin", by_margin, kind.advised, None)]
+        more.append(("spread over the encoder's vectors, which a bridge does not have", bridge(arm), None, None))
+    more += [("no random arm", bridge(0.0), kind.advised, None), ("plain margin", by_margin, None, None)]
     return ways + more if thorough else ways
 
 

@@ -6,7 +6,7 @@ on vectors that are given. It has seen 300 labels at the start, and each round b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
@@ -21,11 +21,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from hitl_bridge.core.draws import draw
-from hitl_bridge.core.triage.selection import Selection, SpreadOver, Waiting, score_features, select, text_features
+from hitl_bridge.core.triage.selection import Selection, SpreadOver, Waiting, features_of, select
 from hitl_bridge.core.triage.uncertainty import margin
 
 FIRST, EACH = 300, 200
 """Labels at the start, and those of a round."""
+
+_QUICKLY: Mapping[str, float] = {"max_iter": 100, "tol": 1e-3}
+_AS_THE_TRAINER: Mapping[str, float] = {"max_iter": 300}
+"""When fitting ends. With words early, which halves the time. With vectors that matters: stopped so early, the accuracy of the
+same 3,900 labels was off by up to 0.006, as much as 250 picked labels are worth."""
 
 Places: TypeAlias = "npt.NDArray[np.intp]"
 Codes: TypeAlias = "npt.NDArray[np.int64]"
@@ -89,8 +94,8 @@ class Data:
     def unseen(self) -> Any:
         return self._matrices[1]
 
-    def text_features(self, rows: Places) -> Callable[[Sequence[int]], Any]:
-        return lambda places: text_features([self.training[row].text for row in rows[np.asarray(places)]])
+    def texts(self, rows: Places) -> list[str]:
+        return [self.training[row].text for row in rows]
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ class Learnt:
     def of(cls, data: Data, rows: Places, labels: Codes) -> Learnt:
         some = data.known[rows]
         columns = np.unique(some.indices).astype(np.intp) if issparse(some) else np.arange(some.shape[1])
-        model = LogisticRegression(C=10, max_iter=100, tol=1e-3).fit(some[:, columns], labels[rows])
+        until = _QUICKLY if issparse(some) else _AS_THE_TRAINER
+        model = LogisticRegression(C=10, **until).fit(some[:, columns], labels[rows])
         return cls(data, columns, model)
 
     @cached_property
@@ -170,16 +176,24 @@ class Campaign:
         occasion = f"{self.seed}/{len(self.rounds)}"
         drawn = [draw(b"review budget", "exploration", occasion, str(row)) for row in rows]
         rounding = draw(b"review budget", "exploration", occasion, "")
-        return self.picker(Waiting(learnt.margins(rows).tolist(), drawn, self._features(learnt, rows)), EACH, rounding)
+        weighs = self.spread_over is None or self.spread_over.weighs_doubt
+        return self.picker(Waiting(learnt.margins(rows).tolist(), drawn, self._features(learnt, rows), weighs), EACH, rounding)
 
     def _features(self, learnt: Learnt, rows: Places) -> Callable[[Sequence[int]], Any]:
-        if self.spread_over is SpreadOver.WORDS:
-            return self.data.text_features(rows)
-        if self.spread_over is None:
+        over = self.spread_over
+        if over is None:
             return lambda places: self.data.known[rows[np.asarray(places)]]
-        return lambda places: score_features(
-            [dict(zip(map(str, range(len(row))), row, strict=True)) for row in learnt.scores(rows[np.asarray(places)])]
-        )
+
+        def features(places: Sequence[int]) -> Any:
+            some = rows[np.asarray(places)]
+            return features_of(over, self.data.texts(some), [dict(enumerated(row)) for row in learnt.scores(some)])
+
+        return features
+
+
+def enumerated(scores: npt.NDArray[np.float64]) -> Iterator[tuple[str, float]]:
+    """Scores by label; labels are named by their numbers."""
+    return ((str(number), score) for number, score in enumerate(scores.tolist()))
 
 
 def _round(learnt: Learnt, labelled: Places, waiting: Places, picked: Selection) -> Round:

@@ -25,6 +25,7 @@ from picking import (
     accuracy_by_chance,
     bridge,
     by_margin,
+    enumerated,
     erring_anyhow,
     erring_where_it_is_doubtful,
     guessing_what_is_unclear,
@@ -33,7 +34,7 @@ from picking import (
 from queries import DataMissing, read_halves
 from report import Report, at_most, exactly
 
-from hitl_bridge.core.triage.selection import Waiting, select, text_features
+from hitl_bridge.core.triage.selection import SpreadOver, Waiting, features_of, select
 
 BY_CHANCE = 3_900
 """Labels drawn at random, whose accuracy is to be reached."""
@@ -125,13 +126,20 @@ def _accuracy_at(labels: int, campaigns: Sequence[Sequence[Round]]) -> float:
 
 
 def _tell_speed(report: Report, texts: Sequence[str]) -> None:
-    """100,000 waiting texts of two queries each, and room for 500."""
+    """100,000 waiting texts of two queries each with 77 scores, and room for 500."""
     rng = np.random.default_rng(0)
     waiting = [f"{texts[one]} {texts[other]}" for one, other in rng.integers(0, len(texts), (100_000, 2))]
+    scores = rng.dirichlet(np.full(77, 0.1), len(waiting))
+
+    def features(places: Sequence[int]) -> object:
+        some = [dict(enumerated(scores[place])) for place in places]
+        return features_of(SpreadOver.BOTH, [waiting[place] for place in places], some)
+
     among = Waiting(
         rng.random(len(waiting)).tolist(),
         rng.random(len(waiting)).tolist(),
-        lambda places: text_features([waiting[place] for place in places]),
+        features,
+        SpreadOver.BOTH.weighs_doubt,
     )
     started = time.perf_counter()
     first = select(among, 500, random_arm=0.1, rounding=0.5)

@@ -18,13 +18,18 @@ from hypothesis import strategies as st
 from hitl_bridge.core.model import Item, Purpose
 from hitl_bridge.core.routing import postponed
 from hitl_bridge.core.triage.selection import (
+    CANDIDATES,
     CLUSTERED_AT_ONCE,
+    WEIGHED_CANDIDATES,
+    WORDS_WEIGH,
     ReviewBudget,
     Selection,
+    SpreadOver,
     Waiting,
     came_by_risk,
     chance,
     doubt,
+    features_of,
     score_features,
     select,
     spread,
@@ -81,13 +86,22 @@ def test_each_that_waits_is_drawn_with_the_probability_that_is_told() -> None:
 
 def test_without_a_random_arm_only_the_most_doubtful_are_looked_at() -> None:
     margins = np.random.default_rng(1).permutation(np.linspace(0, 1, 100))
-    found = select(waiting(margins.tolist()), 10, random_arm=0.0, rounding=0.99)
+    found = select(waiting(margins.tolist()), 5, random_arm=0.0, rounding=0.99)
     assert not found.by_chance
-    assert sorted(margins)[49] >= max(margins[list(found.by_doubt)])
+    assert sorted(margins)[5 * CANDIDATES - 1] >= max(margins[list(found.by_doubt)])
+
+
+def test_where_doubt_is_weighed_more_of_the_doubtful_are_looked_at_and_no_others() -> None:
+    margins = np.random.default_rng(1).permutation(np.linspace(0, 1, 200))
+    among = replace(waiting(margins.tolist()), weighs_doubt=True)
+    found = select(among, 5, random_arm=0.0, rounding=0.0)
+    assert len(found.by_doubt) == 5
+    assert max(margins[list(found.by_doubt)]) <= sorted(margins)[5 * WEIGHED_CANDIDATES - 1]
+    assert [over.weighs_doubt for over in (SpreadOver.WORDS, SpreadOver.SCORES, SpreadOver.BOTH)] == [False, False, True]
 
 
 def test_what_has_no_margin_is_the_most_doubtful() -> None:
-    found = select(waiting([0.0] * 50 + [nan] * 5), 1, random_arm=0.0, rounding=0.0)
+    found = select(waiting([0.0] * 50 + [nan] * CANDIDATES), 1, random_arm=0.0, rounding=0.0)
     assert found.by_doubt[0] >= 50
 
 
@@ -95,6 +109,17 @@ def test_each_of_some_clusters_gives_one_and_what_is_alike_is_asked_once() -> No
     centres = np.repeat(np.eye(4) * 10, 5, axis=0)
     features = centres + np.random.default_rng(0).normal(0, 0.1, centres.shape)
     assert sorted(spread(features, 4) // 5) == [0, 1, 2, 3]
+
+
+def test_who_is_doubted_most_pulls_the_centre_of_a_cluster() -> None:
+    line = np.arange(5, dtype=float)[:, None]
+    assert spread(line, 1).tolist() == [2]
+    assert spread(line, 1, np.array([0.01, 0.01, 0.01, 0.01, 1.0])).tolist() == [4]
+
+
+def test_items_that_the_model_does_not_doubt_at_all_are_spread_like_others() -> None:
+    found = select(replace(waiting([1.0] * 60), weighs_doubt=True), 5, random_arm=0.0, rounding=0.0)
+    assert len(set(found.by_doubt)) == 5
 
 
 def test_rows_that_are_all_the_same_are_taken_from_the_first() -> None:
@@ -136,9 +161,24 @@ def test_texts_of_the_same_words_lie_closer_than_others() -> None:
     assert near > far + 0.3
 
 
-def test_scores_are_vectors_of_length_one_over_all_labels() -> None:
-    features = score_features([{"a": 0.6, "b": 0.8}, {"c": 0.5}, {}])
+def test_scores_are_roots_of_length_one_over_all_labels() -> None:
+    features = score_features([{"a": 0.36, "b": 0.64}, {"c": 0.5}, {}])
     assert features.tolist() == [pytest.approx([0.6, 0.8, 0]), [0, 0, 1], [0, 0, 0]]
+
+
+def test_what_is_alike_is_told_by_words_by_scores_or_by_both() -> None:
+    texts = ["my card was charged twice", "where is my new passport", "i lost the passport today"] * 3
+    scores = [{"a": 0.9, "b": 0.1}, {"a": 0.2, "b": 0.8}, {"b": 1.0}] * 3
+    words, said = features_of(SpreadOver.WORDS, texts, scores), features_of(SpreadOver.SCORES, texts, scores)
+    assert features_of(SpreadOver.BOTH, texts, scores) == pytest.approx(np.hstack([WORDS_WEIGH * words, said]))
+    assert np.array_equal(words, text_features(texts))
+    assert np.array_equal(said, score_features(scores))
+
+
+@pytest.mark.parametrize("over", SpreadOver)
+def test_items_without_a_text_are_compared_by_their_scores(over: SpreadOver) -> None:
+    scores = [{"a": 0.9, "b": 0.1}, {"a": 0.2, "b": 0.8}]
+    assert np.array_equal(features_of(over, None, scores), score_features(scores))
 
 
 # ------------------------------------------------------------------------------------------------- items

@@ -13,20 +13,20 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hitl_bridge.core import draws
+from hitl_bridge.core.deadlines import worked
 from hitl_bridge.core.model import JSON, Item
 from hitl_bridge.core.routing import postponed
+from hitl_bridge.core.task_types.outputs import is_one_label
 from hitl_bridge.core.triage.selection import (
     Arm,
     ReviewBudget,
     Selection,
-    SpreadOver,
     Waiting,
     came_by_risk,
     chance,
     doubt,
-    score_features,
+    features_of,
     select,
-    text_features,
 )
 from hitl_bridge.ports import Pick, RecordedSelection, WaitingItem, Waits
 from hitl_bridge.ports.waits import Identity
@@ -59,13 +59,13 @@ def pick(store: Waits, policy: ReviewPolicy, key: bytes, queued: Sequence[Item],
     """
     budget = policy.review_budget
     if budget is None:
-        return _everybody(store, queued, now)
+        return _everybody(store, policy, queued, now)
     spent = store.spent(now - budget.window)
     fresh = [item for item in queued if came_by_risk(item) and _identity(item) not in spent.promised]
     room = max(0, budget.max_reviews - spent.sent - len(spent.promised))
     among = len(fresh) + store.waiting_count()
     if among <= room:
-        return _everybody(store, queued, now)
+        return _everybody(store, policy, queued, now)
     always = _without(queued, fresh)
     if room < budget.bundle:
         detail: dict[str, JSON] = {"picked": 0, "began_to_wait": len(fresh), "among": among, "room": room}
@@ -74,12 +74,13 @@ def pick(store: Waits, policy: ReviewPolicy, key: bytes, queued: Sequence[Item],
     return _Race(store, policy, budget, key, now, entries, {_identity(item): item for item in fresh}).run(always, room)
 
 
-def _everybody(store: Waits, queued: Sequence[Item], now: datetime) -> Picked:
+def _everybody(store: Waits, policy: ReviewPolicy, queued: Sequence[Item], now: datetime) -> Picked:
     """There is room for all; those that waited wait no more."""
     waiting = {entry.identity: entry.since for entry in store.waiting()}
     if not waiting:
         return Picked(queued)
-    picks = [Pick(_postponed(item, waiting[_identity(item)], now), Arm.ALL, 1.0) for item in store.items_of(list(waiting))]
+    items = store.items_of(list(waiting))
+    picks = [Pick(_postponed(policy, item, waiting[_identity(item)], now), Arm.ALL, 1.0) for item in items]
     detail: dict[str, JSON] = {"picked": len(picks), "began_to_wait": 0, "among": len(picks)}
     return Picked(_in_order([*queued, *(each.item for each in picks)]), 0, RecordedSelection(picks, detail=detail))
 
@@ -116,21 +117,23 @@ class _Race:
 
     def _picks(self, places: Sequence[int], arm: Arm, chosen: Selection) -> list[Pick]:
         entries = [self.entries[place] for place in places]
-        return [Pick(_postponed(self.items[each.identity], each.since, self.now), arm, chosen.probability) for each in entries]
+        items = [_postponed(self.policy, self.items[each.identity], each.since, self.now) for each in entries]
+        return [Pick(item, arm, chosen.probability) for item in items]
 
     def _waiting(self) -> Waiting:
         occasion = self.now.isoformat()
         drawn = [chance(self.key, entry.model_version, entry.identity, occasion) for entry in self.entries]
-        return Waiting([entry.doubt for entry in self.entries], drawn, self._features)
+        doubts = [entry.doubt for entry in self.entries]
+        return Waiting(doubts, drawn, self._features, self.budget.spread_over.weighs_doubt)
 
     def _rounding(self) -> float:
         return draws.draw(self.key, "exploration", "", self.now.isoformat())
 
     def _features(self, places: Sequence[int]) -> Any:
         predictions = [item.prediction for item in self._read(places)]
-        if self.policy.kind.input_field == _TEXT and self.budget.spread_over is SpreadOver.WORDS:
-            return text_features([str(each.input.get(_TEXT, "")) for each in predictions])
-        return score_features([each.scores for each in predictions])
+        reads = self.policy.kind.input_field == _TEXT
+        texts = [str(each.input.get(_TEXT, "")) for each in predictions] if reads else None
+        return features_of(self.budget.spread_over, texts, [each.scores for each in predictions])
 
     def _read(self, places: Sequence[int]) -> list[Item]:
         """Only of candidates: of the others nothing but the doubt is looked at."""
@@ -142,7 +145,7 @@ class _Race:
 
 def _entry(item: Item, now: datetime) -> WaitingItem:
     prediction = item.prediction
-    of_item = doubt(prediction.scores, prediction.confidence)
+    of_item = doubt(prediction.scores, prediction.confidence, exclusive=is_one_label(prediction.output))
     return WaitingItem(item.item_id, item.revision, prediction.model_version, of_item, now)
 
 
@@ -150,9 +153,10 @@ def _identity(item: Item) -> Identity:
     return item.item_id, item.revision
 
 
-def _postponed(item: Item, since: datetime, now: datetime) -> Item:
-    waited = max(_NO_TIME, now - since)
-    return replace(item, route=postponed(item.route, item.triage, waited)) if waited else item
+def _postponed(policy: ReviewPolicy, item: Item, since: datetime, now: datetime) -> Item:
+    hours = policy.hours(item.route.pool, item.route.tier)
+    waited = max(_NO_TIME, worked(since, now, hours))
+    return replace(item, route=postponed(item.route, item.triage, waited, hours)) if waited else item
 
 
 def _without(items: Sequence[Item], some: Sequence[Item]) -> list[Item]:
