@@ -191,3 +191,19 @@ def test_answers_of_all_projects_come_in_one_pull_with_at_most_two_requests_each
 def list_of(value: object) -> list[object]:
     assert isinstance(value, list)
     return value
+
+
+def test_whoever_calls_while_many_projects_are_pulled_is_served_between_two_of_them(bench: Bench) -> None:
+    bench.pushed(row("t-1"), row("t-2", COMPREHENSIVE))
+    quick = next(project for project in bench.bridge.store.projects() if project.key.tier == "quick")
+    served: list[int] = []
+
+    def between() -> None:
+        if not served:
+            bench.answer("t-1")
+        served.append(bench.bridge.pull(only=[quick.project_id]).revisions)
+
+    result = bench.bridge.pull(between=between)
+    assert served == [1, 0]
+    assert (result.revisions, result.requests) == (0, 4), "two a project; what was served between them is not counted again"
+    assert bench.state("t-1") == "answered"

@@ -7,7 +7,7 @@ keep the others waiting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,22 +42,34 @@ class PullResult:
     troubles: tuple[Trouble, ...] = ()
 
 
-def pull(ports: PullPorts, policy: ReviewPolicy, wish: PullWish = PullWish()) -> PullResult:  # noqa: B008  (frozen)
+def pull(
+    ports: PullPorts,
+    policy: ReviewPolicy,
+    wish: PullWish = PullWish(),  # noqa: B008  (frozen)
+    *,
+    between: Callable[[], object] = lambda: None,
+) -> PullResult:
     """Reads what changed in every project since its cursor, and looks whether it is still as it was left.
+
+    Args:
+        between: called before each project, when nothing is half done.
 
     Raises:
         LabelingUnavailable, AccessRefused: no project could be read. One of several is a trouble of the result.
     """
-    before, live = ports.labeling.requests_made, ports.store.task_counts()
+    live = ports.store.task_counts()
     reading = Reading(ports, policy, wish)
     projects = [each for each in _in_use(ports.store, live) if wish.only is None or each.project_id in wish.only]
     for project in projects:
+        between()
+        before = ports.labeling.requests_made
         try:
             _pull_project(reading, project, live.get(project.key, 0))
         except (LabelingUnavailable, RemoteGone, ProjectChanged, AccessRefused) as error:
             reading.troubles.append((project, error))
+        reading.requests += ports.labeling.requests_made - before
     raise_if_all([error for _, error in reading.troubles], len(projects))
-    return _told(reading, ports.labeling.requests_made - before)
+    return _told(reading)
 
 
 def _in_use(store: StateStore, live: Mapping[ProjectKey, int]) -> list[Project]:
@@ -100,13 +112,13 @@ def _shows_in_no_list(reading: Reading, project: Project, there: int, live: int)
     return there < live or there > store.tasks_there(project) + store.strangers(project.project_id)
 
 
-def _told(reading: Reading, requests: int) -> PullResult:
+def _told(reading: Reading) -> PullResult:
     states = [annotation.state for annotation in reading.news]
     return PullResult(
         revisions=len(states) - states.count(AnnotationState.TOMBSTONE),
         tombstones=states.count(AnnotationState.TOMBSTONE),
         quarantined=states.count(AnnotationState.QUARANTINED),
-        requests=requests,
+        requests=reading.requests,
         lost=reading.lost,
         doubles=reading.doubles,
         unreadable=reading.unreadable,

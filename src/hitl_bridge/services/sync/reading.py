@@ -54,6 +54,7 @@ class Reading:
     doubles: int = 0
     swept: int = 0
     unreadable: int = 0
+    requests: int = 0
     troubles: list[tuple[Project, BridgeError]] = field(default_factory=list)
 
 
