@@ -1,9 +1,10 @@
 """What a commit of 1,000 decisions costs, beside the bare commands, and whether it grows with what is already there.
 
-    python benchmarks/commit.py [--full] [--pairs N] [--keep DIR]
+    python benchmarks/commit.py [--full] [--by-dvc] [--pairs N] [--keep DIR | --again DIR]
 
 `hitl-bridge commit` and the bare `dvc add`, `dvc push` and `git commit` of the same files take turns, on copies of the same
-dataset, as whole commands; the figures are medians of ratios: what the machine does meanwhile hits both.
+dataset, as whole commands; the figures are medians of ratios: what the machine does meanwhile hits both. To a remote that is a
+folder the bridge writes itself; with `--by-dvc` it is configured so that DVC has to, as it has to where the remote is in a cloud.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,11 +42,12 @@ class Cost:
 
 @dataclass
 class Dataset:
-    """One dataset twice: in a workspace of the bridge's, and beside it for the bare commands."""
+    """One dataset twice: in a workspace of the bridge's, and beside it for the bare commands. `versions`: when it was made."""
 
     size: int
     ours: GrownDataset
     bare: GrownDataset
+    versions: int
     commits: list[Cost] = field(default_factory=list)
     bares: list[Cost] = field(default_factory=list)
     steps: dict[str, list[float]] = field(default_factory=dict)
@@ -84,13 +87,24 @@ def _of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _made(folder: Path, size: int) -> Dataset:
+def _made(folder: Path, size: int, *, by_dvc: bool) -> Dataset:
     began = time.perf_counter()
-    ours = GrownDataset(folder / str(size) / "workspace")
+    ours, bare = (GrownDataset(folder / str(size) / name) for name in ("workspace", "bare"))
+    if bare.is_there:
+        ours.decisions = NEW * (len(_versions(ours)) - 1)  # the first version holds one
+        return Dataset(size, ours, bare, len(_versions(ours)))
     ours.make(size)
-    made = Dataset(size, ours, ours.bare_copy(folder / str(size) / "bare"))
+    if by_dvc:
+        ours.run("dvc", "remote", "modify", "store", "slow_link_warning", "false")
+        ours.run("git", "commit", "--quiet", "--all", "--message=A remote that only DVC writes to")
+    made = Dataset(size, ours, ours.bare_copy(bare.root), len(_versions(ours)))
     print(f"  {size:,} decisions in versions of 1,000: made in {time.perf_counter() - began:.0f} s", flush=True)
     return made
+
+
+def _versions(dataset: GrownDataset) -> list[str]:
+    with dataset.opened() as bridge:
+        return bridge.dataset.versions()
 
 
 def _ratio(over: Sequence[Cost], under: Sequence[Cost], which: Callable[[Cost], float]) -> float:
@@ -131,8 +145,8 @@ def _tell(report: Report, datasets: Sequence[Dataset]) -> None:
 
 def _check_all_there(report: Report, each: Dataset, turns: int) -> None:
     with each.ours.opened() as bridge:
-        waiting, versions = len(bridge.store.uncommitted()), len(bridge.dataset.versions())
-    wanted = each.size // NEW + 1 + turns
+        waiting = len(bridge.store.uncommitted())
+    versions, wanted = len(_versions(each.ours)), each.versions + turns
     report.add(f"waiting_at_{each.size}", f"decisions in no version, of {each.size:,}", waiting, exactly(waiting, 0))
     report.add(f"versions_at_{each.size}", f"versions, of {each.size:,}", versions, exactly(versions, wanted))
 
@@ -140,13 +154,15 @@ def _check_all_there(report: Report, each: Dataset, turns: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="1,000,000 decisions instead of 100,000 (about 6 GB of disk)")
+    parser.add_argument("--by-dvc", action="store_true", help="a remote that only DVC itself can write to")
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="measured turns (after one that is not)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="make the workspaces there and leave them")
+    parser.add_argument("--again", type=Path, metavar="DIR", help="use those that --keep left there")
     chosen = parser.parse_args(arguments)
     report = Report("commit")
-    with open_folder(chosen.keep) as folder:
+    with nullcontext(chosen.again) if chosen.again else open_folder(chosen.keep) as folder:
         folder.mkdir(parents=True, exist_ok=True)
-        datasets = [_made(folder, size) for size in (SMALL, LARGE_FULL if chosen.full else LARGE)]
+        datasets = [_made(folder, size, by_dvc=chosen.by_dvc) for size in (SMALL, LARGE_FULL if chosen.full else LARGE)]
         for turn in range(chosen.pairs + 1):
             for each in datasets:
                 each.take_turns(measured=turn > 0)

@@ -40,6 +40,7 @@ FOLDERS = (DECISIONS, PAYLOADS)
 _FIRST = "first"
 _REVIEWER = "reviewer@example.com"
 _SEED = 11
+_MADE = ".dvc/tmp/grown"
 _WORDS = ("my card", "was charged", "twice", "for an order", "that never", "came", "please", "send", "the money", "back", "today")
 _POLICY = {
     "task": "text-classification",
@@ -98,7 +99,13 @@ class GrownDataset:
         shutil.copytree(self.remote, copy.remote)
         copy.run("dvc", "remote", "modify", "store", "url", str(copy.remote))
         copy.run("git", "commit", "--quiet", "--all", "--message=A remote of its own")
+        (copy.root / _MADE).touch()
         return copy
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was made before, to the end."""
+        return (self.root / _MADE).is_file()
 
     @property
     def remote(self) -> Path:
@@ -282,7 +289,7 @@ def _renamed(first: pa.Table, number: int) -> pa.Table:
     """The first version's row a thousand times, under other ids and with other texts."""
     chance = random.Random(_SEED + number)
     numbers = range(number * IN_A_VERSION, (number + 1) * IN_A_VERSION)
-    table = pa.concat_tables([first.slice(0, 1)] * len(numbers)).combine_chunks()
+    table = first.take(pa.array([0] * len(numbers)))
     changed = {"item_id": [_item_id(each) for each in numbers]}
     if "input" in table.column_names:
         changed["input"] = [_payload(chance) for _ in numbers]

@@ -12,9 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hitl_bridge.adapters.dvc.past_models import DvcPastModels
+from hitl_bridge.adapters.sql.store import open_store
 from hitl_bridge.core.model import DatasetVersion
 from hitl_bridge.ports import WorkspacePaths
-from hitl_bridge.services.model.lineage import is_in_snapshot, model_life
+from hitl_bridge.services.model.lineage import LineagePorts, is_in_snapshot, model_life
 
 
 def write(path: Path, content: object) -> None:
@@ -24,6 +26,7 @@ def write(path: Path, content: object) -> None:
 
 def test_a_model_leads_to_its_versions_figures_and_sign_off(tmp_path: Path) -> None:
     paths = WorkspacePaths(tmp_path)
+    store = open_store("sqlite:///bridge.db", tmp_path)
     card = {"model_version": "m-1", "trainer": "sklearn-text", "trained_on": {"rows": 7, "versions": ["v0.1.0", "v0.3.0"]}}
     write(tmp_path / "models/champion/model.json", card)
     write(tmp_path / "models/candidate/model.json", {**card, "model_version": "m-2"})
@@ -31,17 +34,19 @@ def test_a_model_leads_to_its_versions_figures_and_sign_off(tmp_path: Path) -> N
     write(tmp_path / "reports/metrics.json", {"champion": {"model_version": "m-1", "overall": {"accuracy": 0.9}}})
     write(tmp_path / "reports/verdict.json", {"candidate": "m-2", "verdict": "hold"})
     versions = [version(number) for number in (1, 2, 3)]
+    ports = LineagePorts(paths, versions, store.sign_offs(), DvcPastModels(tmp_path, "main"))
 
-    life = told(paths, versions, "m-1")
+    life = told(ports, "m-1")
     assert (life["roles"], life["sign_off"], life["verdict"]) == (["champion"], {"by": "Dee"}, {})
     assert [each["tag"] for each in life["versions"]] == ["decisions@v0.1.0", "decisions@v0.3.0"]
     assert life["figures"]["overall"] == {"accuracy": 0.9}
-    assert told(paths, versions, "m-2")["verdict"]["verdict"] == "hold"
-    assert model_life(paths, versions, "t-0017") is None
+    assert told(ports, "m-2")["verdict"]["verdict"] == "hold"
+    assert model_life(ports, "t-0017") is None
+    store.close()
 
 
-def told(paths: WorkspacePaths, versions: list[DatasetVersion], model_version: str) -> Mapping[str, Any]:
-    life = model_life(paths, versions, model_version)
+def told(ports: LineagePorts, model_version: str) -> Mapping[str, Any]:
+    life = model_life(ports, model_version)
     assert life is not None
     return life
 

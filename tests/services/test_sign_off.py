@@ -10,15 +10,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hitl_bridge.adapters.dvc.outputs import LockedOutputs
+from hitl_bridge.adapters.git.remotely import GitTagRemote
 from hitl_bridge.adapters.git.signatures import GitRegistry
 from hitl_bridge.core.signing import Kind
 from hitl_bridge.errors import OutsideUnavailable, RefusedForSafety, UnknownName, UsageError
 from hitl_bridge.services.keeping.access import make_token, revoke_token
 from hitl_bridge.services.model.promote import PromotePorts, promote
+from hitl_bridge.services.model.publish import publish_tags
 from hitl_bridge.services.model.signing import Approvals
 from tests.services.approving import DEE, allow, key_of, sign_tag, small_pipeline, token_of, verdict_will_be
 from tests.services.bench import ANA, POLICY, Bench, git, row, without_git, write_rows
@@ -64,6 +67,10 @@ def in_production(root: Path) -> str:
     command = [str(Path(sys.executable).with_name("gto")), "show", "--json"]
     shown = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
     return str(json.loads(shown.stdout)["intent"]["stage"]["production"])
+
+
+def traced(bench: Bench, model_version: str) -> Any:
+    return bench.bridge.trace_model(model_version)
 
 
 def troubles(bench: Bench) -> str:
@@ -377,3 +384,56 @@ def test_only_whom_the_roster_names_may_approve_where_it_names_anybody(tmp_path:
         with pytest.raises(RefusedForSafety, match=r"approver\.dee may not approve"):
             bridge.approve_policy(reason="Because", token=token_of(bridge))
         assert bridge.approve_policy(reason="Because", token=token_of(bridge, "approver.fay")).by == "approver.fay"
+
+
+# ------------------------------------------------------------------------------------------- models of earlier days
+
+
+def test_a_model_that_was_replaced_still_leads_to_its_versions_verdict_and_sign_off(bench: Bench, token: str) -> None:
+    bench.bridge.promote(reason="Better", token=token)
+    verdict_will_be(bench.root, "hold")
+    bench.bridge.retrain()
+    first, second, third = (traced(bench, name) for name in (FIRST, SECOND, "m-1-hold"))
+    assert [each["roles"] for each in (first, second, third)] == [
+        ["earlier candidate", "earlier champion"],
+        ["champion"],
+        ["candidate"],
+    ]
+    assert first["trained_on"] == {"versions": ["v0.1.0"]}
+    assert first["verdict"]["verdict"] == "promote"
+    assert (first["sign_off"]["by"], first["sign_off"]["number"]) == (DEE, 1)
+    assert [each["tags"] for each in first["in_production"]] == [["intent#production#1", "intent@v1.0.0"]]
+    assert [(each["verdict"], each["dataset_version"]) for each in first["trainings"]] == [("promote", "v0.1.0")]
+    shutil.rmtree(bench.root / ".dvc" / "cache")
+    gone = traced(bench, FIRST)
+    assert (gone["trained_on"], gone["sign_off"], gone["verdict"]) == ({}, first["sign_off"], first["verdict"])
+    assert bench.bridge.trace_model("m-0") is None
+
+
+# ---------------------------------------------------------------------------------------------- tags that others see
+
+
+def test_with_a_git_remote_tags_of_models_are_published_and_one_that_is_away_stops_no_promotion(
+    bench: Bench, token: str, tmp_path: Path
+) -> None:
+    origin = tmp_path / "origin.git"
+    git(bench.root, "remote", "add", "origin", str(origin))
+    remote = GitTagRemote(bench.root, "origin")
+    sign_offs = bench.bridge.store.sign_offs()
+    assert publish_tags(sign_offs, None) is None
+    away = publish_tags(sign_offs, remote) or ""
+    assert "did not take the tags" in away
+    assert "git push origin refs/tags/intent#production#1 refs/tags/intent@v1.0.0" in away
+
+    git(bench.root, "init", "--quiet", "--bare", str(origin))
+    bench.bridge.promote(reason="Better", token=token)
+    git(bench.root, "tag", "--force", "--annotate", "--message=By hand", "intent#production#2", "HEAD~1")
+    assert publish_tags(sign_offs, remote) is None
+    assert publish_tags(sign_offs, remote) is None
+    there = {name: tag_id for tag_id, name in (line.split() for line in git(bench.root, "ls-remote", str(origin)).splitlines())}
+    known = {f"refs/tags/{name}": tag_id for each in sign_offs.champions() for name, tag_id in each.tags.items()}
+    assert {name: there.get(name) for name in known} == known  # what was promoted, not what was put there by hand
+    assert not [name for name in there if name.startswith("refs/heads/")]
+
+    git(origin, "update-ref", "refs/tags/intent@v1.0.0", known["refs/tags/intent@v1.0.1"])
+    assert "does not take the tag intent@v1.0.0" in (publish_tags(sign_offs, remote) or "")

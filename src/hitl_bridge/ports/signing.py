@@ -148,3 +148,21 @@ class PipelineOutputs(Protocol):
 
     def altered(self, paths: Sequence[str]) -> Sequence[str]:
         """Those of these outputs that are not what the committed `dvc.lock` says, each with what is wrong."""
+
+
+class PastModels(Protocol):
+    """What git and DVC still hold of models that are in the workspace no more."""
+
+    def report(self, commit: str, path: str) -> bytes | None:
+        """A file as the commit has it; None where it has none, or is gone itself."""
+
+    def card(self, commit: str, role: str) -> bytes | None:
+        """`model.json` of `models/<role>` at the commit; None where there was none, or DVC's cache here does not hold it."""
+
+
+class TagRemote(Protocol):
+    """Where tags of models and sign-offs are published."""
+
+    def publish(self, tags: Mapping[str, str]) -> None:
+        """Ids of tag objects by name; what is there already stays. Raises OutsideUnavailable where the remote is away, and
+        RepositoryRefused where it has another object under one of the names, or does not take it."""

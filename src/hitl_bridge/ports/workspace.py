@@ -34,6 +34,11 @@ class WorkspacePaths:
         return self.state / "receipts"
 
     @property
+    def similar(self) -> Path:
+        """The index of decided items, which can be made anew."""
+        return self.state / "similar"
+
+    @property
     def decisions(self) -> Path:
         return self.root / "data" / "decisions"
 

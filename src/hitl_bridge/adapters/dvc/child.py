@@ -1,9 +1,9 @@
 """Runs in a process of its own, started by `dvc_command`: `dvc add` with the upload, or a look at what the remote holds.
 
 `python -m hitl_bridge.adapters.dvc.child REQUEST` reads a JSON file and writes `REQUEST.answer`; for `-` the file is named on
-standard input, once DVC is loaded. Commands are DVC's own; all in
-one process, because loading DVC takes longer than all the rest. Looking is done through the remote's file system as
-DVC opens it: DVC itself takes a folder's files for present where the folder's listing is. Written against DVC 3.
+standard input, once DVC is loaded. Commands are DVC's own; all in one process, because loading DVC takes longer than all the
+rest. Looking is done through the remote's file system as DVC opens it: DVC itself takes a folder's files for present where the
+folder's listing is. Written against DVC 3.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(request_file: Path) -> int:
     from dvc.exceptions import DvcException
 
     request = json.loads(request_file.read_bytes())
-    task = {"add": _add, "remote": _on_remote}[request.pop("task")]
+    task = {"add": _add, "upload": _upload, "remote": _on_remote}[request.pop("task")]
     try:
         answer = task(request)
     except DvcException as error:  # a remote that keeps versions itself, for one: nothing can be looked for by name
@@ -49,22 +49,28 @@ def _add(request: Mapping[str, Any]) -> Mapping[str, Any]:
             sizes = check_added(Path.cwd(), addition)
         except RepositoryRefused as refused:
             return {"refused": (refused.message, refused.remedy)}
-        found = _uploaded(repo, addition, sizes) if addition.upload else {"missing": [], "damaged": []}
+        nothing: Mapping[str, Any] = {"missing": [], "damaged": []}
+        found = _uploaded(repo, addition.directories, addition.listings, sizes) if addition.upload else nothing
     return {"sizes": sizes, "listings": {}, **found}
 
 
-def _uploaded(repo: Any, addition: Addition, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+def _upload(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    with _repo() as repo:
+        return {"listings": {}, **_uploaded(repo, request["directories"], request["listings"], request["sizes"])}
+
+
+def _uploaded(repo: Any, directories: Sequence[str], listings: Sequence[str], sizes: Mapping[str, int]) -> Mapping[str, Any]:
     """Where the remote has the earlier listings it has their files: then only what is new is looked for and uploaded.
 
     `dvc push` looks for every file of every version. It is needed where the remote is new, or was away for some versions.
     """
     with _saying(PUSH_FAILED):
         remote = repo.cloud.get_remote_odb(None, "push")
-        known = addition.listings and not _look(remote, dict.fromkeys(addition.listings), deep=False)["missing"]
+        known = listings and not _look(remote, dict.fromkeys(listings), deep=False)["missing"]
         if known:
             _replace(remote, repo.cache.local, (), list(sizes))
         else:
-            repo.push([f"{directory}.dvc" for directory in addition.directories])
+            repo.push([f"{directory}.dvc" for directory in directories])
         return _look(remote, sizes, deep=False)
 
 

@@ -6,7 +6,6 @@ safe between threads. DVC's own locks hold for single commands; ours spans the w
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -19,16 +18,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.dvc.added import ADD_FAILED, PUSH_FAILED, Addition
+from hitl_bridge.adapters.dvc.locks import flock, set_rwlock_aside
 from hitl_bridge.adapters.git.repository import child_environment, without_credentials
-from hitl_bridge.adapters.leftovers import is_at_work
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
 TAIL_LINES = 15
-_PAUSE = 0.1  # seconds between two tries for a lock
 _COMMANDS = {ADD_FAILED: "add", PUSH_FAILED: "push"}
-_GUARD_PATIENCE = 3.0  # seconds; DVC holds its guard for milliseconds
 
 
 class DvcFailed(OutsideUnavailable):
@@ -76,17 +72,17 @@ class RemoteRequest:
 class RemoteAnswer:
     """Names of objects that are not on the remote, and of those that are something else there; the texts that were wanted."""
 
-    missing: tuple[str, ...]
-    damaged: tuple[str, ...]
-    texts: Mapping[str, str]
+    missing: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """Size by name of the objects that `DvcCommand.add` made, and what of them the remote lacks or holds otherwise."""
+    """Size by name of the objects that a version brings, and what of them the remote lacks or holds otherwise."""
 
     sizes: Mapping[str, int]
-    found: RemoteAnswer
+    found: RemoteAnswer = field(default_factory=RemoteAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +134,14 @@ class DvcCommand:
             message, remedy = answer["refused"]
             raise RepositoryRefused(message, remedy=remedy)
         return Brought(answer["sizes"], _remote_answer(answer))
+
+    def upload(self, addition: Addition, sizes: Mapping[str, int]) -> Brought:
+        """The upload alone, of what is in the cache as `add` would have put it there (`sizes`: of what is new, by name).
+
+        Raises DvcFailed.
+        """
+        request = {"directories": addition.directories, "listings": addition.listings, "sizes": sizes}
+        return Brought(sizes, _remote_answer(self._child("upload", request)))
 
     def on_remote(self, request: RemoteRequest) -> RemoteAnswer:
         """Looks at the default remote, and changes what is asked for there. Raises DvcFailed where it is away."""
@@ -212,67 +216,16 @@ def locked_dvc(root: Path, name: str, patience: float) -> Iterator[DvcCommand]:
     state = root / ".hitl"
     state.mkdir(exist_ok=True)
     with (state / f"{name}.lock").open("a") as lock:
-        if not _flock(lock.fileno(), patience):
+        if not flock(lock.fileno(), patience):
             raise OutsideUnavailable(
                 f"Another {name} is running in {root}.", remedy="Run the command again when it has finished."
             )
-        _set_rwlock_aside(root)
+        set_rwlock_aside(root)
         dvc = DvcCommand(root, lock.fileno())
         try:
             yield dvc
         finally:
             dvc.stand_down()
-
-
-def _flock(descriptor: int, patience: float) -> bool:
-    clock = SystemClock()
-    for _ in range(int(patience / _PAUSE) + 1):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            clock.sleep(_PAUSE)
-        else:
-            return True
-    return False
-
-
-def _set_rwlock_aside(root: Path) -> None:
-    """`.dvc/tmp/rwlock` names who locked what. DVC rewrites it in place; killed in between, every later command fails on its
-    broken JSON. And DVC believes it as long as a process of that number lives, whichever that is.
-
-    We look at it under the guard that DVC itself takes for rewriting (`rwlock.lock`), so that what is broken then stays so.
-    One that a DVC process in this working tree wrote is left alone.
-    """
-    rwlock = root / ".dvc" / "tmp" / "rwlock"
-    if not rwlock.exists():
-        return
-    with rwlock.with_suffix(".lock").open("a") as guard:
-        if not _flock(guard.fileno(), _GUARD_PATIENCE) or not rwlock.exists():
-            return
-        holders = _holders(rwlock.read_bytes())
-        since = rwlock.stat().st_mtime
-        if holders is None or (holders and not any(is_at_work(pid, since, root) for pid in holders)):
-            rwlock.replace(rwlock.with_suffix(".torn"))
-
-
-def is_locked_by_others(root: Path) -> bool:
-    """Whether a DVC that is not ours is at work in the working tree."""
-    rwlock = root / ".dvc" / "tmp" / "rwlock"
-    if not rwlock.exists():
-        return False
-    since = rwlock.stat().st_mtime
-    return any(is_at_work(pid, since, root) for pid in _holders(rwlock.read_bytes()) or ())
-
-
-def _holders(content: bytes) -> set[int] | None:
-    """The process numbers in a `rwlock`; None if it is broken."""
-    try:
-        locked = json.loads(content)
-        writers = list(locked.get("write", {}).values())
-        readers = [each for some in locked.get("read", {}).values() for each in some]
-        return {int(each["pid"]) for each in (*writers, *readers) if each}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _environment(root: Path) -> dict[str, str]:

@@ -258,7 +258,8 @@ class DvcDatasetStore:
     def _publish_here(self, dvc: DvcCommand, request: _Request) -> Published:
         tree = self._own
         tree.check()
-        dvc.get_ready()
+        if tree.needs_dvc():
+            dvc.get_ready()
         finished = self._settle_left_over()
         commit = tree.git.find_commit(BATCH_TRAILER, request.batch_id)
         if commit is None and finished is not None:

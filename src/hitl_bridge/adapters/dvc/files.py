@@ -28,6 +28,9 @@ _CLONE_SETTINGS = {
     "core": {"analytics": "false", "autostage": "false", "check_update": "false"},
     "cache": {"type": '"reflink,copy"'},
 }
+_PLAIN_REMOTE = frozenset({"url", "verify", "jobs"})
+"""What may be set for a remote that we write to ourselves: none of it changes what lies there."""
+
 _MANIFEST_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -115,7 +118,12 @@ class DvcCache:
             os.fsync(file.fileno())
 
     def path(self, name: str) -> Path:
-        return self.directory / "files" / "md5" / name[:2] / name[2:]
+        return self.objects / name[:2] / name[2:]
+
+    @property
+    def objects(self) -> Path:
+        """Where they lie, in folders named by the first two letters of their names."""
+        return self.directory / "files" / "md5"
 
     @property
     def directory(self) -> Path:
@@ -129,6 +137,35 @@ class DvcCache:
 def default_remote(root: Path) -> str | None:
     """The name of the remote that `dvc push` would use, if there is one."""
     return _setting(root, "core", "remote")
+
+
+def plain_folder(root: Path) -> Path | None:
+    """The folder that the default remote is, if it is one of this machine's and nothing special is configured for it."""
+    name = default_remote(root)
+    known = _section(root, f'remote "{name}"') if name else {}
+    address = known.get("url", "")
+    if not address or re.match(r"\w+:", address) or address.startswith("~") or known.keys() - _PLAIN_REMOTE:
+        return None
+    return Path(address)
+
+
+def has_plain_cache(root: Path) -> bool:
+    """Whether the cache is what DVC makes it where nobody says otherwise: objects are copies, for one user, checked by name."""
+    known, core = _section(root, "cache"), _section(root, "core")
+    copied = set(known.get("type", "copy").replace(" ", "").split(",")) <= {"reflink", "copy"}
+    return copied and known.keys() <= {"dir", "type"} and core.get("hardlink_lock", "false").lower() == "false"
+
+
+def _section(root: Path, name: str) -> dict[str, str]:
+    """The settings of a section from all levels; what is a path is absolute."""
+    known: dict[str, str] = {}
+    for path in reversed(_levels(root)):
+        parser = _parsed(path)
+        for section in parser.sections():
+            if section.strip("'").lower() == name.lower():
+                pairs = ((key, value or "") for key, value in parser.items(section))
+                known |= {key: _anchored(path.parent, key, value).strip("'\"") for key, value in pairs}
+    return known
 
 
 def settings_for_clone(workspace: Path) -> bytes:
@@ -161,12 +198,16 @@ def _anchored(directory: Path, key: str, value: str) -> str:
 
 def _setting(root: Path, section: str, name: str) -> str | None:
     """A setting of DVC, the strongest level first: local, project, user, machine."""
-    directories = [root / ".dvc" / "config.local", root / ".dvc" / "config", *_outer_settings()]
-    for path in directories:
+    for path in _levels(root):
         value = _parsed(path).get(section, name, fallback=None)
         if value:
             return value.strip("'\"")
     return None
+
+
+def _levels(root: Path) -> list[Path]:
+    """The strongest first."""
+    return [root / ".dvc" / "config.local", root / ".dvc" / "config", *_outer_settings()]
 
 
 def _parsed(path: Path) -> configparser.ConfigParser:

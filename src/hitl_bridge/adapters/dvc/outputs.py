@@ -24,12 +24,7 @@ class LockedOutputs:
         return [f"{path}: {why}" for path in paths if (why := self._trouble(path, known.get(path)))]
 
     def _known(self) -> dict[str, str]:
-        """MD5 by path of every output."""
-        from ruamel.yaml import YAML
-
-        content = self._git.content(self._git.head(), self._lock)
-        stages: Mapping[str, Any] = (YAML(typ="safe", pure=True).load((content or b"").decode()) or {}).get("stages") or {}
-        return {str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}
+        return locked_outputs(self._git.content(self._git.head(), self._lock))
 
     def _trouble(self, path: str, pledged: str | None) -> str:
         place = self._root / path
@@ -39,6 +34,14 @@ class LockedOutputs:
             return "is not there"
         found = _md5_of_folder(place) if place.is_dir() else _md5(place.read_bytes())
         return "" if found == pledged else f"is not what the pipeline wrote (committed {self._lock})"
+
+
+def locked_outputs(lock_file: bytes | None) -> dict[str, str]:
+    """MD5 by path of every output that a `dvc.lock` names."""
+    from ruamel.yaml import YAML
+
+    stages: Mapping[str, Any] = (YAML(typ="safe", pure=True).load((lock_file or b"").decode()) or {}).get("stages") or {}
+    return {str(out["path"]): str(out["md5"]) for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}
 
 
 def _md5_of_folder(folder: Path) -> str:

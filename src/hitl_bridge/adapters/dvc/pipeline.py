@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from hitl_bridge.adapters.dvc.command import TAIL_LINES, check_dvc, is_locked_by_others, locked_dvc
+from hitl_bridge.adapters.dvc.command import TAIL_LINES, check_dvc, locked_dvc
 from hitl_bridge.adapters.dvc.files import default_remote, write_durably
+from hitl_bridge.adapters.dvc.locks import is_locked_by_others
 from hitl_bridge.adapters.git.repository import GitRepository, check_inside
 from hitl_bridge.errors import BridgeError, RepositoryRefused
 

@@ -6,21 +6,26 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from hitl_bridge.adapters.dvc.added import Addition
-from hitl_bridge.adapters.dvc.command import Brought, DvcCommand, DvcFailed, RemoteRequest, check_dvc
+from hitl_bridge.adapters.dvc.added import Addition, check_added
+from hitl_bridge.adapters.dvc.command import Brought, DvcCommand, DvcFailed, RemoteAnswer, RemoteRequest, check_dvc
+from hitl_bridge.adapters.dvc.extend import extend, extendable_folders
 from hitl_bridge.adapters.dvc.files import (
     MANIFEST,
     DvcCache,
     Manifest,
     default_remote,
     part_of,
+    plain_folder,
     pointed_at,
     sha256,
     write_durably,
 )
+from hitl_bridge.adapters.dvc.locks import as_dvc_would
+from hitl_bridge.adapters.dvc.objects import FolderRemote
 from hitl_bridge.adapters.git.repository import GitRepository
 from hitl_bridge.adapters.leftovers import is_temporary
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused, UnknownName
@@ -182,28 +187,61 @@ class DatasetTree:
     def _found(self) -> list[Path]:
         return [path for directory in TRACKED for path in (self.root / directory).rglob("*") if not path.is_dir()]
 
+    def needs_dvc(self) -> bool:
+        """Whether the next version will be made by DVC itself, and not by us as it would."""
+        remote = default_remote(self.root)
+        plain = remote is None or plain_folder(self.root) is not None
+        return not plain or extendable_folders(self.root, self._pointers(self.git.head(), TRACKED)) is None
+
     def track(self, dvc: DvcCommand, files: Sequence[NewFile], base: str, manifest: Manifest) -> list[str]:
         """Files, cache, manifest, remote: all that comes before the commit. Returns what is to be committed."""
-        for file in files:
-            write_durably(self.root / file.path, file.content)
         directories = [directory for directory in TRACKED if manifest.in_directory(directory)]
-        brought = dvc.add(self._addition(directories, files, base, manifest))
+        pointers = self._pointers(base, directories)
+        addition = self._addition(pointers, files, manifest)
+        folders = extendable_folders(self.root, pointers)
+        if folders is None:
+            self._write(files)
+            brought = dvc.add(addition)
+        else:
+            with _storing("workspace", self.root), as_dvc_would(self.root, directories):
+                self._write(files)
+                extend(self.root, folders, files, addition)
+            brought = self._uploaded(dvc, addition, check_added(self.root, addition))
         self._check_remote_holds(dvc, brought)
         write_durably(self.root / MANIFEST, manifest.text())
         ignore = [IGNORE] if (self.root / IGNORE).exists() and self.git.edited([IGNORE]) else []
         return [*(f"{directory}.dvc" for directory in directories), MANIFEST, *ignore]
 
-    def _addition(self, directories: Sequence[str], files: Sequence[NewFile], base: str, manifest: Manifest) -> Addition:
-        pointers = {directory: self.git.content(base, f"{directory}.dvc") or b"" for directory in directories}
+    def _write(self, files: Sequence[NewFile]) -> None:
+        for file in files:
+            write_durably(self.root / file.path, file.content)
+
+    def _pointers(self, revision: str, directories: Sequence[str]) -> dict[str, bytes]:
+        """What the pointers of these folders say there; nothing for one that has none yet."""
+        return {directory: self.git.content(revision, f"{directory}.dvc") or b"" for directory in directories}
+
+    def _addition(self, pointers: Mapping[str, bytes], files: Sequence[NewFile], manifest: Manifest) -> Addition:
         earlier = {directory: self.cache.listing(pointer, directory) or {} for directory, pointer in pointers.items()}
         return Addition(
-            directories=directories,
-            paths=sorted(path for directory in directories for path in manifest.in_directory(directory)),
+            directories=list(pointers),
+            paths=sorted(path for directory in pointers for path in manifest.in_directory(directory)),
             earlier={path: md5 for listing in earlier.values() for path, md5 in listing.items()},
             new={file.path: sha256(file.content) for file in files},
             listings=[name for pointer in pointers.values() if (name := pointed_at(pointer))],
             upload=default_remote(self.root) is not None,
         )
+
+    def _uploaded(self, dvc: DvcCommand, addition: Addition, sizes: Mapping[str, int]) -> Brought:
+        """Where the remote has the earlier listings it has their files: then what is new is all that it lacks."""
+        folder = plain_folder(self.root) if addition.upload else None
+        if folder is None:
+            return dvc.upload(addition, sizes) if addition.upload else Brought(sizes)
+        remote = FolderRemote(folder)
+        if not remote.holds(addition.listings):
+            return dvc.upload(addition, sizes)
+        with _storing("DVC remote", folder):
+            remote.upload(self.cache.objects, sizes)
+        return Brought(sizes, RemoteAnswer(tuple(remote.missing(sizes))))
 
     def _check_remote_holds(self, dvc: DvcCommand, brought: Brought) -> None:
         """What is missing or otherwise on the remote is uploaded once more, by itself."""
@@ -244,6 +282,18 @@ class DatasetTree:
 
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()  # what DVC names objects by
+
+
+@contextmanager
+def _storing(what: str, place: Path) -> Iterator[None]:
+    """A disk that is full, or away, is told as such."""
+    try:
+        yield
+    except OSError as error:
+        raise OutsideUnavailable(
+            f"The {what} {place} could not be written: {error}",
+            remedy="Nothing was committed. Mend that and run the same command again.",
+        ) from error
 
 
 def _standing(path: Path) -> Path:

@@ -7,15 +7,14 @@ time. Nothing is ever forced upon the remote, and the user's own working tree is
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 from functools import cached_property
 from pathlib import Path
 
 from hitl_bridge.adapters.dvc.files import write_durably
-from hitl_bridge.adapters.git.repository import SETTINGS, GitRepository, git_environment, said
+from hitl_bridge.adapters.git.remotely import remotely
+from hitl_bridge.adapters.git.repository import GitRepository, said
 from hitl_bridge.adapters.leftovers import clear_git_locks
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 
@@ -27,7 +26,6 @@ _CARRIED = re.compile(
     r"(?:user|author|committer|gpg|credential|http|https|ssh|url|protocol)\.|commit\.gpgsign|tag\.gpgsign|core\.sshcommand"
 )
 _OURS = (("gc.autodetach", "false"), ("core.autocrlf", "false"), ("core.fsmonitor", "false"))
-_PATIENCE = 300.0  # seconds for one fetch or push
 _RACES = re.compile(
     rb"\[rejected\]|atomic|cannot lock ref|failed to update ref|incorrect old value|reference already exists|stale info"
 )
@@ -193,27 +191,7 @@ class PrivateClone:
         )
 
     def _remotely(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        """A git command that talks to others: ended, with all that it started, where nobody answers."""
-        command = ["git", *SETTINGS, *arguments]
-        process = subprocess.Popen(
-            command,
-            cwd=self.top,
-            env=git_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            output, errors = process.communicate(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGTERM)
-            output, errors = process.communicate()
-            errors += f"no answer within {_PATIENCE:.0f} seconds".encode()
-        finally:
-            if process.poll() is None:  # we were told to stop
-                os.killpg(process.pid, signal.SIGTERM)
-        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+        return remotely(self.top, *arguments)
 
 
 def _as_section(key: str, value: str) -> str:

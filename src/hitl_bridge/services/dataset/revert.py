@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from hitl_bridge.core import draws
 from hitl_bridge.core.dataset.change import TAG, version_order
 from hitl_bridge.core.dataset.reverting import Recorded, TakenBack, take_back
+from hitl_bridge.core.deadlines import WorkingHours, shift, worked
 from hitl_bridge.core.model import JSON, Item, ItemId, ItemState
 from hitl_bridge.errors import UnknownName, UsageError
 from hitl_bridge.ports import Clock, Revert, RevertChoice, Reverts, StateStore
@@ -68,10 +69,13 @@ class RevertResult:
 
 @dataclass(frozen=True, slots=True)
 class RevertPorts:
+    """`hours` says by which hours deadlines are counted, by pool and tier."""
+
     reverts: Reverts
     store: StateStore
     clock: Clock
     key: bytes
+    hours: Callable[[str, str], WorkingHours | None] = lambda pool, tier: None
 
 
 def revert(ports: RevertPorts, wish: RevertWish, *, dry_run: bool = False) -> RevertResult:
@@ -105,7 +109,8 @@ def _undone(ports: RevertPorts, wish: RevertWish, choice: RevertChoice, now: dat
         found = take_back(history, chosen, now)
         if found is not None:
             taken.append(found)
-            again += [_next_round(item, now)] if wish.ask_again and item.state in _LATER else []
+            hours = ports.hours(item.route.pool, item.route.tier)
+            again += [_next_round(item, now, hours)] if wish.ask_again and item.state in _LATER else []
     for name in sorted(unseen):
         raise UnknownName("decision", name, remedy="`hitl-bridge trace ITEM` lists those of an item.")
     return taken, again
@@ -192,9 +197,10 @@ def _item(named: str) -> str:
     return named if match is None else match["item"]
 
 
-def _next_round(item: Item, now: datetime) -> Item:
+def _next_round(item: Item, now: datetime, hours: WorkingHours | None) -> Item:
     """The same question once more, with as much time as it had."""
-    route = replace(item.route, due_at=now + max(item.route.due_at - item.received_at, _NONE))
+    had = max(_NONE, worked(item.received_at, item.route.due_at, hours))
+    route = replace(item.route, due_at=shift(now, had, hours))
     return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
 
 

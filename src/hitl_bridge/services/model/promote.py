@@ -50,7 +50,8 @@ class PromoteResult:
     """`champion` is the model version in use from now on, `by` who signed it off and `method` how that is known (token,
     signature). `git_commit` is None where it already was the champion: then the sign-off that holds is the earlier one.
     `against` says why the gate said otherwise where it was overridden. In a dry run `by` is None: nobody was asked.
-    `thresholds` says what became of the new champion's: `proposed` ones wait for their own sign-off."""
+    `thresholds` says what became of the new champion's: `proposed` ones wait for their own sign-off. `unpublished`: why its tags
+    are not on the git remote, None where they are or there is none."""
 
     champion: str
     version: str
@@ -63,6 +64,7 @@ class PromoteResult:
     tags: tuple[str, ...]
     git_commit: str | None
     thresholds: str | None = None
+    unpublished: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from hitl_bridge.services.model.signing import checked_reason
 @dataclass(frozen=True, slots=True)
 class RollbackResult:
     """`champion` is in use again, `instead_of` not any more; `signed_off_by` is who had signed it off, `by` who went back.
-    `git_commit` is None in a dry run."""
+    `git_commit` is None in a dry run. `unpublished`: why its tags are not on the git remote, None where they are, or there is
+    no remote."""
 
     champion: str
     version: str
@@ -30,6 +31,7 @@ class RollbackResult:
     signed_off_by: str
     tags: tuple[str, ...]
     git_commit: str | None
+    unpublished: str | None = None
 
 
 def rollback(
