@@ -28,10 +28,10 @@ demo-images: setup  ## The same on handwritten digits.
 	@$(BIN)/hitl-bridge demo --images .demo/digits
 
 test: setup      ## Every test, on SQLite, PostgreSQL, DVC, git, a real Label Studio and a real browser.
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Tests that need neither a Label Studio nor a browser.
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not live and not browser"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not live and not browser"
 
 soak: setup      ## Two daemons, a bad network, people, and kills at random, for MINUTES=15 (SEED=n draws the same again).
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -5,6 +5,7 @@ The wheel's own `get_server` is not used: run as root it adds a system user and 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -23,7 +24,10 @@ import psycopg
 import pytest
 
 from hitl_bridge.adapters.sql.store import SqlStore, open_store
+from tests.stores import put_new_store
 
+_IN_SCHEMA = "-csearch_path%3D"
+_TEMPLATE = "the_schema_that_all_others_copy"
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=40")
 
 
@@ -32,11 +36,16 @@ class PostgresServer:
     socket_dir: Path
 
     def url(self, schema: str) -> str:
-        return f"postgresql+psycopg://postgres@/postgres?host={self.socket_dir}&options=-csearch_path%3D{schema}"
+        return f"postgresql+psycopg://postgres@/postgres?host={self.socket_dir}&options={_IN_SCHEMA}{schema}"
 
-    def run(self, statement: str) -> None:
+    def run(self, statements: str) -> None:
         with psycopg.connect(host=str(self.socket_dir), user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(statement.encode())
+            connection.execute(statements.encode())
+
+    def put_new_store(self, url: str) -> None:
+        """What a first `open_store` would leave in the empty schema at `url`, at a quarter of its time."""
+        name = url.rpartition(_IN_SCHEMA)[2]
+        self.run(f"DROP SCHEMA {name};{_up_to_date(self).replace(_TEMPLATE, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,16 @@ class PostgresCluster:
                 yield server
             finally:
                 process.send_signal(signal.SIGQUIT)
+
+
+@functools.cache
+def _up_to_date(server: PostgresServer) -> str:
+    """The statements that make a new, up-to-date store in the schema `_TEMPLATE`."""
+    server.run(f"CREATE SCHEMA {_TEMPLATE}")
+    open_store(server.url(_TEMPLATE), server.socket_dir).close()
+    dump = [str(postgres_programs() / "pg_dump"), "--host", str(server.socket_dir), "--username", "postgres", "--inserts"]
+    done = subprocess.run([*dump, "--schema", _TEMPLATE, "postgres"], check=True, capture_output=True, text=True)
+    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("\\"))  # words for psql
 
 
 @contextmanager
@@ -95,8 +114,12 @@ def postgres_url(postgres: PostgresServer) -> str:
 
 
 @pytest.fixture
-def store(url: str, tmp_path: Path) -> Iterator[SqlStore]:
+def store(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SqlStore]:
     """A new, empty store; the class of the test says at which `url`."""
+    if url.startswith("sqlite"):
+        put_new_store(tmp_path / url.removeprefix("sqlite:///"))
+    else:
+        request.getfixturevalue("postgres").put_new_store(url)
     store = open_store(url, tmp_path)
     yield store
     store.close()

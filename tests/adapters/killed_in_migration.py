@@ -1,5 +1,11 @@
-"""Run by a test: makes a store of the schema before the newest, with something in it, and brings it up to date again and again,
-killed (SIGKILL) at the first, second, … statement, until one run ends by itself. Prints how many runs were killed."""
+"""Run by a test: makes a store of the first schema, with something in it, and brings it up to date again and again, killed
+(SIGKILL) at one statement after the other. Prints how many statements there are, and how many runs were killed.
+
+    python -m tests.adapters.killed_in_migration URL FOLDER [STEP]
+
+With a STEP only every so many statements in between, and all of the first and the last few: what is dear grows with the square
+of their number, and all of them are one transaction.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +21,10 @@ from sqlalchemy import Engine, event
 
 import hitl_bridge.adapters.sql
 from hitl_bridge.adapters.sql import migrate
-from hitl_bridge.adapters.sql.engine import make_engine, reading, writing
+from hitl_bridge.adapters.sql.engine import _WRITES, make_engine, reading, writing
 
 BEFORE = "0001"
+FIRST_AND_LAST = 6
 _THINGS = (
     "INSERT INTO batches VALUES ('b-1', 'p.jsonl', 'ab', 1, 1, 0, 0, '{}', 0, 1, '2026-11-22T10:00:00.000000Z')",
     "INSERT INTO annotations (project_id, task_id, annotation_id, push_key, created_at, updated_at, reviewer, updated_by, state, "
@@ -54,7 +61,15 @@ def contents(engine: Engine) -> tuple[object, ...]:
         )
 
 
-def was_killed(url: str, root: Path, kill_at: int) -> bool:
+def statements(url: str, root: Path) -> int:
+    """How many a whole run has: counted in one that is killed at its end, which leaves everything as it was."""
+    told = root / "statements"
+    assert was_killed(url, root, sys.maxsize, told)
+    return int(told.read_text())
+
+
+def was_killed(url: str, root: Path, kill_at: int, told: Path | None = None) -> bool:
+    """A run in a process of its own. With `told` it writes down how many statements it had, and dies before it commits."""
     child = os.fork()
     if child == 0:
         engine = make_engine(url, root)
@@ -67,24 +82,31 @@ def was_killed(url: str, root: Path, kill_at: int) -> bool:
             if count == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        @event.listens_for(engine, "commit")
+        def _tell(connection: sa.Connection) -> None:
+            if told is not None and connection.get_execution_options().get(_WRITES):
+                told.write_text(str(count))
+                os.kill(os.getpid(), signal.SIGKILL)
+
         migrate.bring_up_to_date(engine)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
 
-def main(url: str, root: Path) -> None:
+def main(url: str, root: Path, step: int = 1) -> None:
     make_old_store(url, root)
     engine = make_engine(url, root)
     before = contents(engine)
     engine.dispose()
-    killed = 0
-    while was_killed(url, root, killed + 1):
-        killed += 1
-        assert contents(engine) == before, f"after statement {killed}"
+    there = statements(url, root)
+    chosen = sorted({*range(1, 1 + FIRST_AND_LAST), *range(1, there, step), *range(1 + there - FIRST_AND_LAST, 1 + there)})
+    for number in chosen:
+        assert was_killed(url, root, number), f"there is no statement {number} any more"
+        assert contents(engine) == before, f"after statement {number}"
         engine.dispose()
-    print(killed)
+    print(there, len(chosen))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

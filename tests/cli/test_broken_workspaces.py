@@ -55,7 +55,9 @@ def test_a_workspace_without_its_key(run: Run, workspace: Path) -> None:
 
 
 def test_a_store_that_cannot_be_opened(run: Run, workspace: Path) -> None:
-    (workspace / ".hitl" / "bridge.db").mkdir()
+    store = workspace / ".hitl" / "bridge.db"
+    store.unlink()
+    store.mkdir()
     ran = run("status")
     assert (ran.code, ran.explains_itself()) == (3, True)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
 import random
 import shutil
 import signal
@@ -32,24 +31,10 @@ from tests.faults.fake_world import Contents
 from tests.faults.one_cycle import CYCLE_SECONDS, LaterClock, Points, cycle, run
 from tests.faults.people import Crowd
 from tests.faults.workspaces import Scenario, make_workspace, write_predictions
+from tests.forks import forked
 
 ITEMS: Final = 8
 MOST_RESTARTS: Final = 4
-_IMPORTED_ONCE: Final = (
-    "tests.faults.one_cycle",
-    "pandas",
-    "alembic.command",
-    "hitl_bridge.adapters.sql.migrate",
-    "hitl_bridge.services.intake.ingest",
-    "hitl_bridge.adapters.predictions.files",
-    "hitl_bridge.adapters.triage_engine.duckdb",
-    "hitl_bridge.services.sync.push",
-    "hitl_bridge.services.sync.pull",
-    "hitl_bridge.services.sync.resolve",
-    "hitl_bridge.services.dataset.commit",
-    "hitl_bridge.adapters.dvc.dataset",
-)
-_FORKS: Final = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -156,10 +141,8 @@ def outcome(bridge: Bridge) -> dict[str, Any]:
 
 def start(root: Path, *, die_at: int = 0, ahead: float = 0.0) -> Run:
     """Runs the scenario in a process of its own, forked from one that has imported everything already."""
-    _FORKS.set_forkserver_preload(list(_IMPORTED_ONCE))
     told, log = root.parent / "points", root.parent / "log"
-    process = _FORKS.Process(target=_scenario, args=(root, die_at, ahead, told, log))
-    process.start()
+    process = forked(_scenario, root, die_at, ahead, told, log)
     process.join()
     points = told.read_text("utf-8").splitlines() if told.exists() else []
     told.unlink(missing_ok=True)

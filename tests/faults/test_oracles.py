@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hitl_bridge.bootstrap import Bridge, open_bridge
 from tests.faults import oracles
 from tests.faults.fake_label_studio import FakeLabelStudio
-from tests.faults.fake_world import World
+from tests.faults.fake_world import Contents, World
 from tests.faults.one_cycle import LaterClock, Points, cycle, run
 from tests.faults.people import Crowd
 from tests.faults.task_filters import Row
@@ -22,13 +23,44 @@ from tests.faults.workspaces import TEXT_CANARY, Scenario, make_workspace, write
 from tests.live.command_line import CommandLine
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A workspace in which all is decided and quiet, and what its Label Studio held then."""
+
+    root: Path
+    fake: FakeLabelStudio
+    contents: Contents
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quiet]:
+    """Made once: each test has a copy of it."""
+    home = tmp_path_factory.mktemp("quiet")
+    with FakeLabelStudio() as fake:
+        root = make_workspace(home / "workspace", fake.url, fake.token)
+        Scenario(fake.url, (str(write_predictions(home, "a", 6)),), fake.reviewer_tokens).save(root)
+        run(root, Points())
+        yield Quiet(root, fake, fake.backup())
+        assert fake.not_understood == []
+
+
 @pytest.fixture
-def root(fake: FakeLabelStudio, tmp_path: Path) -> Path:
-    """A workspace in which all is decided and quiet."""
-    made = make_workspace(tmp_path / "workspace", fake.url, fake.token)
-    Scenario(fake.url, (str(write_predictions(tmp_path, "a", 6)),), fake.reviewer_tokens).save(made)
-    run(made, Points())
-    return made
+def fake(quiet: Quiet) -> FakeLabelStudio:
+    quiet.fake.restore(quiet.contents)
+    return quiet.fake
+
+
+@pytest.fixture
+def root(quiet: Quiet, fake: FakeLabelStudio, tmp_path: Path) -> Path:
+    return shutil.copytree(quiet.root, tmp_path / "workspace", symlinks=True)
+
+
+@pytest.fixture
+def another() -> Iterator[FakeLabelStudio]:
+    """A Label Studio in which nothing has happened yet."""
+    with FakeLabelStudio() as running:
+        yield running
+        assert running.not_understood == []
 
 
 @pytest.fixture
@@ -129,10 +161,10 @@ def test_a_secret_or_a_text_in_a_log_is_found(root: Path, tmp_path: Path, fake: 
 
 
 @pytest.mark.catalogue("I8")
-def test_a_bad_item_is_set_aside_alone_and_one_that_was_not_is_told(fake: FakeLabelStudio, tmp_path: Path) -> None:
-    root = make_workspace(tmp_path / "workspace", fake.url, fake.token)
-    fake.world.refused.add(f"{TEXT_CANARY} a 1")
-    Scenario(fake.url, (str(write_predictions(tmp_path, "a", 6)),), fake.reviewer_tokens).save(root)
+def test_a_bad_item_is_set_aside_alone_and_one_that_was_not_is_told(another: FakeLabelStudio, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "workspace", another.url, another.token)
+    another.world.refused.add(f"{TEXT_CANARY} a 1")
+    Scenario(another.url, (str(write_predictions(tmp_path, "a", 6)),), another.reviewer_tokens).save(root)
     run(root, Points())
     with open_bridge(root, clock=LaterClock()) as bridge:
         assert oracles.isolation(bridge, ["a-1"]) == []
@@ -147,9 +179,9 @@ def test_work_that_did_not_happen_is_told() -> None:
 
 
 @pytest.mark.catalogue("I5")
-def test_a_version_whose_data_is_damaged_or_gone_is_found(fake: FakeLabelStudio, tmp_path: Path) -> None:
-    root = make_workspace(tmp_path / "workspace", fake.url, fake.token, remote=tmp_path / "remote")
-    Scenario(fake.url, (str(write_predictions(tmp_path, "a", 6)),), fake.reviewer_tokens, commits=True).save(root)
+def test_a_version_whose_data_is_damaged_or_gone_is_found(another: FakeLabelStudio, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "workspace", another.url, another.token, remote=tmp_path / "remote")
+    Scenario(another.url, (str(write_predictions(tmp_path, "a", 6)),), another.reviewer_tokens, commits=True).save(root)
     run(root, Points())
     with open_bridge(root, clock=LaterClock()) as bridge:
         assert judged(bridge, root) == []

@@ -1,4 +1,5 @@
-"""The command line as a user has it: the installed program, in a process of its own."""
+"""The command line as a user has it, in a process of its own: the installed program, or, for the commands that tests run by the
+dozen, a fork that has imported the program already."""
 
 from __future__ import annotations
 
@@ -6,12 +7,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.forks import forked
+
 _BESIDE_PYTHON = Path(sys.executable).parent
+_SECONDS = 300
 _PERSON = {"NAME": "Ada Operator", "EMAIL": "ada@example.com"}
 
 
@@ -39,8 +44,20 @@ class CommandLine:
     variables: Mapping[str, str] = field(default_factory=environment)
 
     def bridge(self, *arguments: str, **more: str) -> Said:
-        """Runs the program; `more` are environment variables."""
-        return self._run([str(_BESIDE_PYTHON / "hitl-bridge"), *arguments], {**self.variables, **more})
+        """Runs the program, as a fork; `more` are environment variables."""
+        with tempfile.TemporaryDirectory(prefix="hitl-said-") as folder:
+            process = forked(_program, arguments, self.root, {**self.variables, **more}, Path(folder))
+            process.join(_SECONDS)
+            code = process.exitcode
+            if code is None:
+                process.kill()
+                raise subprocess.TimeoutExpired(arguments, _SECONDS)
+            process.close()
+            return Said(code, *((Path(folder) / name).read_text("utf-8") for name in _STREAMS))
+
+    def installed(self, *arguments: str) -> Said:
+        """Runs the program as it is installed, from nothing."""
+        return self._run([str(_BESIDE_PYTHON / "hitl-bridge"), *arguments], self.variables)
 
     def said(self, *arguments: str) -> str:
         """What a command prints; it must end with exit code 0."""
@@ -65,7 +82,7 @@ class CommandLine:
 
     def _run(self, command: list[str], variables: Mapping[str, str]) -> Said:
         done = subprocess.run(
-            command, cwd=self.root, env=dict(variables), capture_output=True, text=True, check=False, timeout=300
+            command, cwd=self.root, env=dict(variables), capture_output=True, text=True, check=False, timeout=_SECONDS
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
@@ -73,3 +90,19 @@ class CommandLine:
 def _good(said: Said, arguments: tuple[str, ...]) -> str:
     assert said.code == 0, f"{' '.join(arguments)} ended with {said.code}:\n{said.out}\n{said.err}"
     return said.out
+
+
+_STREAMS = ("stdout", "stderr")
+
+
+def _program(arguments: Sequence[str], root: Path, variables: Mapping[str, str], folder: Path) -> None:
+    """In the fork: becomes the program."""
+    from hitl_bridge.cli import main
+
+    os.chdir(root)
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, name in enumerate(_STREAMS, 1):  # for its children, too
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["hitl-bridge", *arguments]
+    main()

@@ -104,7 +104,8 @@ class LiveReviewers:
         there: Any = self.client(REVIEWERS[0]).get(f"/api/projects/{project.project_id}/")
         config = LabelConfig(there["label_config"])
         self._page += 1
-        return [{**config.region(name, values), "id": f"page{self._page}"} for name, values in controls.items() if values]
+        regions = [region for name, values in controls.items() if values for region in config.regions(name, values)]
+        return [{**region, "id": f"page{self._page}-{place}"} for place, region in enumerate(regions)]
 
     def _delete(self, path: str) -> None:
         client = self.client(REVIEWERS[0])

@@ -26,9 +26,9 @@ from hitl_bridge.adapters.label_studio.local_install import (
     pinned,
     ready_installation,
 )
+from hitl_bridge.adapters.label_studio.local_process import PortInUse
 from hitl_bridge.adapters.label_studio.local_server import (
     LocalServer,
-    PortInUse,
     RunningServer,
     ServerDidNotStart,
     ServerNotRunning,
@@ -70,6 +70,14 @@ def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lo
 @pytest.fixture
 def running(server: LocalServer) -> RunningServer:
     return server.start()
+
+
+@pytest.fixture(scope="module")
+def second(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """Another workspace's: a start takes a quarter of a minute, and these tests need not have a new one each."""
+    local = LocalServer(tmp_path_factory.mktemp("second") / "label-studio", cache=cache, port=free_port())
+    yield local
+    local.stop()
 
 
 @pytest.fixture
@@ -118,13 +126,6 @@ def test_a_killed_server_is_stale_and_starts_again_with_its_accounts(server: Loc
     assert who_is(running.url, token) == "bridge@localhost"
 
 
-def test_a_stopped_server_is_gone_and_can_be_stopped_twice(server: LocalServer, running: RunningServer) -> None:
-    assert server.stop()
-    assert not psutil.pid_exists(running.pid)
-    assert server.status().state is ServerState.STOPPED
-    assert not server.stop()
-
-
 def test_accounts_of_a_server_that_is_not_running_say_how_to_start_it(fresh: LocalServer) -> None:
     with pytest.raises(ServerNotRunning) as caught:
         fresh.service_account()
@@ -162,19 +163,20 @@ def test_a_server_that_is_not_healthy_in_time_is_stopped(fresh: LocalServer) -> 
     assert fresh.status().state is ServerState.STALE
 
 
-def test_two_starts_at_once_give_one_server(fresh: LocalServer) -> None:
+def test_two_starts_at_once_give_one_server(second: LocalServer) -> None:
+    second.stop()
     with ThreadPoolExecutor(max_workers=2) as threads:
-        first, second = threads.map(lambda _: fresh.start(), range(2))
+        one, same = threads.map(lambda _: second.start(), range(2))
 
-    assert first.pid == second.pid
-    assert {first.already_running, second.already_running} == {True, False}
+    assert one.pid == same.pid
+    assert {one.already_running, same.already_running} == {True, False}
 
 
 def test_two_workspaces_side_by_side_share_neither_accounts_nor_keys(
-    server: LocalServer, running: RunningServer, fresh: LocalServer
+    server: LocalServer, running: RunningServer, second: LocalServer
 ) -> None:
-    other = fresh.start()
-    ours, theirs = server.service_account(), fresh.service_account()
+    other = second.start()
+    ours, theirs = server.service_account(), second.service_account()
     session = log_in(other.url, "bridge@localhost", "not the password")
 
     assert other.url != running.url
@@ -204,19 +206,19 @@ def test_the_bridge_has_one_token_until_it_is_lost_or_revoked(server: LocalServe
     assert who_is(running.url, second.token) == "bridge@localhost"
 
 
-def test_a_lost_signing_key_costs_the_tokens_but_not_the_accounts(fresh: LocalServer) -> None:
-    fresh.start()
-    before = fresh.service_account()
-    reviewer = fresh.reviewer_account("ana@example.com")
-    fresh.stop()
-    (fresh.home / "data" / ".env").unlink()
+def test_a_lost_signing_key_costs_the_tokens_but_not_the_accounts(second: LocalServer) -> None:
+    second.start()
+    before = second.service_account()
+    reviewer = second.reviewer_account("ana@example.com")
+    second.stop()
+    (second.home / "data" / ".env").unlink()
 
-    again = fresh.start()
+    again = second.start()
 
-    after = fresh.service_account()
+    after = second.service_account()
     assert after.token != before.token
     assert who_is(again.url, after.token) == "bridge@localhost"
-    assert fresh.reviewer_account("ana@example.com") == reviewer
+    assert second.reviewer_account("ana@example.com") == reviewer
 
 
 def test_a_reviewer_can_log_in_and_is_made_only_once(server: LocalServer, running: RunningServer) -> None:
@@ -295,6 +297,13 @@ def test_secrets_are_in_private_files_and_neither_in_the_log_nor_on_the_command_
     assert "token=" not in said
     assert account.token not in repr(account)
     assert reviewer.password not in repr(reviewer)
+
+
+def test_a_stopped_server_is_gone_and_can_be_stopped_twice(server: LocalServer, running: RunningServer) -> None:
+    assert server.stop()
+    assert not psutil.pid_exists(running.pid)
+    assert server.status().state is ServerState.STOPPED
+    assert not server.stop()
 
 
 def test_the_shared_template_has_no_account_and_no_key(cache: Path) -> None:

@@ -189,6 +189,7 @@ def test_a_new_workspace_with_a_started_label_studio_has_nothing_wrong_with_it(w
     report = workspace.shell.said("doctor")
     assert report.splitlines()
     assert all(line.startswith("✓") for line in report.splitlines()), report
+    assert workspace.shell.installed("doctor").out == report, "the forks of the other tests say what the program says"
     assert workspace.shell.told("init")["created"] == []
 
 

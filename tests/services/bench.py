@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import secrets
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,6 +26,7 @@ from hitl_bridge.errors import LabelingUnavailable
 from hitl_bridge.ports import PushOutcome, TaskContent
 from hitl_bridge.services.intake.ingest import IngestResult
 from hitl_bridge.services.keeping.init import InitRequest
+from tests.stores import put_new_store
 
 LABELS = ("refund", "billing", "cancel")
 ANA, BEN, DEE, STRANGER = "ana@example.com", "ben@example.com", "dee@example.com", "mallory@example.com"
@@ -86,17 +91,29 @@ def without_git(root: Path, policy: str = POLICY) -> Path:
     key = root / ".hitl" / "workspace.key"
     key.touch(mode=0o600)
     key.write_text("ab" * 32, encoding="utf-8")
+    put_new_store(root / ".hitl" / "bridge.db")
     return root
 
 
 def with_git(root: Path, policy: str = POLICY) -> Path:
-    """A workspace as `init` makes it, with our policy."""
-    make_workspace(InitRequest(target=root, task="text-classification", labels=LABELS))
+    """A workspace as `init` makes it, with our policy and a key of its own."""
+    shutil.copytree(_as_init_makes_it(), root)
+    (root / ".hitl" / "workspace.key").write_text(secrets.token_hex(32), encoding="utf-8")
+    put_new_store(root / ".hitl" / "bridge.db")
     (root / "hitl.yaml").write_text(policy, encoding="utf-8")
     git(root, "config", "user.name", "Ana")
     git(root, "config", "user.email", ANA)
     git(root, "commit", "--quiet", "--all", "--message=Our policy")
     return root
+
+
+@functools.cache
+def _as_init_makes_it() -> Path:
+    """Made once a process: starting DVC takes a second."""
+    home = Path(tempfile.mkdtemp(prefix="hitl-workspace-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    make_workspace(InitRequest(target=home / "workspace", task="text-classification", labels=LABELS))
+    return home / "workspace"
 
 
 def git(root: Path, *arguments: str) -> str:

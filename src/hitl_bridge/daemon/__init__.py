@@ -1,7 +1,8 @@
 """The daemon: one cycle after another, commits apart, until told to stop.
 
-loop       what is done when, and what becomes of trouble      committer   dataset commits, in a thread of their own
-trainer    training again when enough is new, in another       log         one JSON object a line
+loop       what is done when, and what becomes of trouble      beside      what is done beside it, in threads of their own:
+log        one JSON object a line                              committer   dataset commits
+                                                               trainer     training again when enough is new
 ending     SIGTERM within ten seconds; a loop that is stuck
 """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 from hitl_bridge.core.model import ProjectId
@@ -34,9 +35,9 @@ TICK = 5.0
 GATHER = 0.3
 """Seconds after serving a nudge in which others gather, so that a storm of them costs little."""
 
-LOOK_AGAIN = 1.5
+LOOK_AGAIN = (0.4, 1.5)
 """An answer may show in Label Studio's list of changes a moment after it called: seconds after which a nudge that brought
-nothing is looked into once more."""
+nothing is looked into once more, and then a last time."""
 
 WEBHOOKS_EVERY = 300.0
 
@@ -68,8 +69,8 @@ class Loop:
         self._look_after = look_after
         self._alive = alive
         self._due = self._tried_at = self._webhooks_due = 0.0
-        self._again: list[tuple[float, frozenset[ProjectId]]] = []
-        self._looked_into: frozenset[ProjectId] = frozenset()
+        self._again: dict[ProjectId, float] = {}
+        self._in_vain: dict[ProjectId, int] = {}
         self._requests_of: tuple[int, int] = (0, 0)
         self._told: set[tuple[str, str]] = set()
         self._once: set[tuple[str, str]] = set()
@@ -86,13 +87,13 @@ class Loop:
             elif nudged := self._nudged(now):
                 self._heed(nudged)
             else:
-                self._shared.nudges.wait(min([self._due - now, TICK, *(at - now for at, _ in self._again)]))
+                self._shared.nudges.wait(min([self._due - now, TICK, *(at - now for at in self._again.values())]))
 
     # --------------------------------------------------------------------------------------------- what is done
 
     def _cycle(self) -> None:
         pushed = self._turn(self._push)
-        pulled = self._turn(self._bridge.pull)
+        pulled = self._turn(lambda: self._bridge.pull(between=self._serve_callers))
         resolved = self._turn(self._bridge.resolve)
         self._turn(self._escalate)
         further = self._turn(self._push)
@@ -100,15 +101,23 @@ class Loop:
         self._turn(self._keep_thresholds)
         something = pushed.created or pulled.revisions or pulled.tombstones or resolved.decisions or further.created
         self._bridge.record_cycle(did_something=bool(something))
-        self._tell_troubles((*pushed.troubles, *pulled.troubles, *further.troubles))
+        troubles = (*pushed.troubles, *pulled.troubles, *further.troubles)
+        self._tell_troubles(troubles)
+        self._turn(lambda: self._send_notices(troubles))
         self._tell_cycle(pushed, pulled, resolved, further)
         self._turn(self._keep_webhooks)
 
     def _escalate(self) -> None:
         late = self._bridge.escalate()
-        if late.overdue or late.to_adjudicator or late.to_lead:
-            said = {"overdue": late.overdue, "to_adjudicator": late.to_adjudicator, "to_lead": late.to_lead}
-            self._shared.log.warning("daemon.escalated", **said)
+        if late.something:
+            self._shared.log.warning("daemon.escalated", **asdict(late))
+
+    def _send_notices(self, troubles: Sequence[Trouble]) -> None:
+        sent = self._bridge.send_notices(troubles)
+        if sent.sent:
+            self._shared.log.info("daemon.notices", sent=sent.sent, told=sent.told, waiting=sent.waiting)
+        for why in sent.troubles:
+            self._shared.log.warning("daemon.notices_not_sent", reason=why, waiting=sent.waiting)
 
     def _keep_lots(self) -> None:
         kept = self._bridge.keep_lots()
@@ -133,18 +142,28 @@ class Loop:
         if self._shared.stop.is_set():
             raise Told
         self._bridge.check_lease(self._lease)
-        self._show_life()
-        nudged = self._shared.nudges.take()
-        if nudged:
-            self._serve(nudged)
+        self._serve_callers()
         return step()
 
-    def _nudged(self, now: float) -> frozenset[ProjectId]:
+    def _serve_callers(self) -> None:
+        """An answer need not wait for the end of a cycle over many projects."""
+        self._show_life()
+        nudged = self._take()
+        if nudged:
+            self._serve(nudged)
+
+    def _take(self) -> frozenset[ProjectId]:
+        """Projects that called since the last time: what was looked for in them before is of no concern any more."""
         nudged = self._shared.nudges.take()
-        due = frozenset[ProjectId]().union(*(projects for at, projects in self._again if at <= now))
-        self._again = [(at, projects) for at, projects in self._again if at > now]
-        self._looked_into = due - nudged
-        return nudged | due
+        for project in nudged:
+            self._in_vain.pop(project, None)
+        return nudged
+
+    def _nudged(self, now: float) -> frozenset[ProjectId]:
+        due = {project for project, at in self._again.items() if at <= now}
+        for project in due:
+            del self._again[project]
+        return self._take() | due
 
     def _heed(self, nudged: frozenset[ProjectId]) -> None:
         if self._pauses.tries:  # who calls us is there again: no need to wait any longer than usual
@@ -163,11 +182,16 @@ class Loop:
         pulled = self._bridge.pull(only=nudged)
         resolved = self._bridge.resolve()
         created = self._push().created if resolved.disputed or resolved.escalated or resolved.asked_again else 0
-        first_look, self._looked_into = nudged - self._looked_into, frozenset()
-        if first_look and not pulled.revisions and not pulled.tombstones:
-            self._again.append((time.monotonic() + LOOK_AGAIN, first_look))
+        self._look_again(nudged, found=bool(pulled.revisions or pulled.tombstones))
         said = {"revisions": pulled.revisions, "decisions": resolved.decisions, "pushed": created}
         self._shared.log.info("daemon.nudge", projects=sorted(nudged), **said)
+
+    def _look_again(self, served: frozenset[ProjectId], *, found: bool) -> None:
+        for project in served:
+            self._again.pop(project, None)
+            looks = self._in_vain.pop(project, 0)
+            if not found and looks < len(LOOK_AGAIN):
+                self._again[project], self._in_vain[project] = time.monotonic() + LOOK_AGAIN[looks], looks + 1
 
     def _keep_webhooks(self) -> None:
         """From time to time, and when there are new projects."""

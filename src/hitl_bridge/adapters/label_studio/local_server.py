@@ -13,13 +13,9 @@ it owns is in one folder:
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import secrets
 import shutil
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +32,6 @@ from hitl_bridge.adapters.label_studio.local_accounts import (
     ReviewerAccount,
     ServiceAccount,
     admin_credentials,
-    browser,
     read_private,
     write_private,
 )
@@ -49,14 +44,20 @@ from hitl_bridge.adapters.label_studio.local_install import (
     server_variables,
     silent,
 )
-from hitl_bridge.errors import LabelingUnavailable, UsageError
+from hitl_bridge.adapters.label_studio.local_process import (
+    HOST,
+    PidRecord,
+    address,
+    end_process,
+    is_healthy,
+    is_ours,
+    launch,
+    require_free,
+)
+from hitl_bridge.errors import LabelingUnavailable
 
-HOST = "127.0.0.1"
 START_SECONDS = 240.0
-STOP_SECONDS = 15.0
-HEALTH_SECONDS = 5.0
 LOOK_EVERY_SECONDS = 0.25
-CLOCK_SLACK_SECONDS = 60.0  # a process' creation time shifts when the machine's clock is set
 
 # The networks that Label Studio sends no webhook to, without the loopback: the bridge that it is to call is on this machine.
 BANNED_NETWORKS = (
@@ -86,30 +87,6 @@ SESSION_COOKIE_NAME = "sessionid_{port}"
 # Otherwise every request is logged, twice, and with it the token of the invite link.
 LOGGING["loggers"]["django.server"] = {{"handlers": ["console"], "level": "WARNING", "propagate": False}}
 """
-
-
-class PortInUse(UsageError):
-    """Something that is not our server listens on the port."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        super().__init__(
-            f"Port {port} of this machine is in use by another program.",
-            remedy="Stop the program that holds it, or name another port in hitl.yaml: label_studio.url "
-            f"(for example {port + 1}).",
-        )
-
-
-class PortNotAllowed(UsageError):
-    """The system does not let us listen on the port."""
-
-    def __init__(self, port: int, why: str) -> None:
-        self.port = port
-        self.why = why
-        super().__init__(
-            f"Label Studio can't listen on port {port}: {why}.",
-            remedy="Name a port above 1023 in hitl.yaml: label_studio.url.",
-        )
 
 
 class ServerDidNotStart(LabelingUnavailable):
@@ -168,16 +145,6 @@ class RunningServer:
     pid: int
     version: str
     already_running: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PidRecord:
-    """What `server.pid` holds. `created` is the process' creation time, in seconds since 1970."""
-
-    pid: int
-    created: float
-    port: int
-    version: str
 
 
 class LocalServer:
@@ -303,22 +270,6 @@ class LocalServer:
         return RunningServer(address(record.port), record.pid, record.version, already_running)
 
 
-def address(port: int) -> str:
-    return f"http://{HOST}:{port}"
-
-
-def require_free(port: int) -> None:
-    """Label Studio would quietly go to the next port that is free, and nobody would find it there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(port) from error
-            raise PortNotAllowed(port, error.strerror or str(error)) from error
-
-
 def prepare_data(data: Path, template: Path) -> None:
     """Give a new workspace its signing key and an empty database; leave those of an old one alone."""
     data.mkdir(exist_ok=True, mode=0o700)
@@ -344,59 +295,3 @@ def start_command(installation: Installation, data: Path, port: int) -> list[str
     """`--debug` only makes Label Studio fail on a port that was taken meanwhile, instead of choosing another."""
     where = ["--internal-host", HOST, "--port", str(port), "--data-dir", str(data)]
     return [str(installation.command), "start", "--no-browser", "--debug", *where]
-
-
-def launch(command: list[str], variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process that outlives us: its own session, no terminal, its words in a log that only we can read."""
-    if log.exists():
-        log.replace(log.with_name("server.log.1"))
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        process = subprocess.Popen(
-            command,
-            env=variables,
-            cwd=log.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
-    process.returncode = 0  # it is meant to go on without us: Popen need not warn about that
-    return process
-
-
-def is_ours(record: PidRecord, data: Path) -> bool:
-    """Whether the recorded process still lives and is the server of this folder, not a later one with its pid."""
-    try:
-        process = psutil.Process(record.pid)
-        with process.oneshot():
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            same_age = abs(process.create_time() - record.created) < CLOCK_SLACK_SECONDS
-            arguments = process.cmdline()
-            # A process that is just being started has no arguments yet.
-            return alive and same_age and (not arguments or str(data) in arguments)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return False
-
-
-def is_healthy(url: str) -> bool:
-    try:
-        answer = browser().get(f"{url}/health", timeout=HEALTH_SECONDS)
-    except requests.RequestException:
-        return False
-    return answer.status_code == 200 and '"UP"' in answer.text
-
-
-def end_process(pid: int) -> None:
-    try:
-        process = psutil.Process(pid)
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
-    except psutil.NoSuchProcess:
-        return
