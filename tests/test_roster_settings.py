@@ -64,3 +64,31 @@ def test_a_project_a_reviewer_can_be_staffed_by_the_roster_alone() -> None:
     checked = check_settings((BASE + "assignment: reviewer\nroster: [{email: a@b.c, pools: [general]}]\n").encode())
     assert checked.assignment == "reviewer"
     assert mistakes(BASE + "assignment: reviewer\n")[0][1] == "assignment"
+
+
+PEOPLE = "roster:\n  - {email: Dee@example.com, pools: [general]}\n"
+
+
+def test_the_roster_can_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    root = without_git(tmp_path / "ws", BASE + POOLS)
+    (root / "reviewers.yaml").write_text(PEOPLE, encoding="utf-8")
+    assert [person.email for person in load_settings(root).roster] == ["dee@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "people", "line", "where", "said"),
+    [
+        (BASE + POOLS, "roster:\n  - {email: a@b.c, pools: [genral]}\n", 2, "reviewers.yaml: roster[1].pools[1]", "'general'"),
+        (BASE + POOLS, "roster:\n  - {mail: a@b.c, email: a@b.c}\n", 2, "reviewers.yaml: roster[1].mail", "did you mean 'email'"),
+        (BASE + POOLS, PEOPLE + "labels: [a]\n", 3, "reviewers.yaml: labels", "no setting of this file"),
+        (BASE + POOLS, "roster: [\n", 2, "reviewers.yaml: the file", "not valid YAML"),
+        (BASE + POOLS, "people: []\n", 1, "reviewers.yaml: people", "no setting of this file"),
+        (BASE + PEOPLE, PEOPLE, 5, "roster", "keep one of them"),
+    ],
+)
+def test_a_mistake_in_that_file_is_named_with_the_file(policy: str, people: str, line: int, where: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_settings(policy.encode(), people=people.encode())
+    first = caught.value.problems[0]
+    assert (first.line, first.where) == (line, where)
+    assert said in first.what

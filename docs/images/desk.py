@@ -1,4 +1,4 @@
-"""Takes the pictures of the review pages: runs the live test of the desk, which keeps what the browser shows, and shrinks it.
+"""Takes the pictures of the review pages: runs the live tests of the desk, which keep what the browser shows, and shrinks it.
 
     python docs/images/desk.py
 
@@ -23,13 +23,16 @@ PICTURES = {
     "adjudication": "desk-adjudication",
     "blind": "desk-blind",
     "special-missing": "desk-none-of-these",
+    "several-labels": "desk-several-labels",
+    "entities": "desk-entities",
 }
 LARGEST = 120_000
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pytest", "-q", "-n0", "tests/live/test_desk.py"]
+        tests = ["tests/live/test_desk.py", "tests/live/test_multi_label.py", "tests/live/test_entity_page.py"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "browser", *tests]
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "HITL_SCREENSHOTS": folder})
         for taken, name in PICTURES.items():
             save(Path(folder) / f"{taken}.png", HERE / f"{name}.png")

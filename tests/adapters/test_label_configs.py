@@ -18,7 +18,7 @@ from hitl_bridge.adapters.label_studio.label_configs import (
 from hitl_bridge.adapters.label_studio.pages import find_template, render_label_config, text_problems
 from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES, task_type
-from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, MANY_LABELS
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, CANT_ANSWER, ESCALATE, LABEL_IS_MISSING, MANY_LABELS, RETURN
 from hitl_bridge.errors import UsageError
 from tests.contracts.labeling_service import LABEL_CONFIGS
 
@@ -49,8 +49,9 @@ def test_every_template_that_comes_with_the_bridge_can_be_filled_in(task: str, t
     assert {"why", "model_says", "criteria", task_type(task).input_field} <= shown
     assert ("answers" in shown) == (tier == "adjudication")
     assert "HyperText" not in config.xml
-    assert ("max-height: 45vh" in config.xml) == (task == "text-classification")
-    assert config.missing({}) == ["label", "checklist", "checklist_2", "rationale"]
+    assert ("max-height: 45vh" in config.xml) == (task_type(task).input_field == "text")
+    label = [] if task_type(task).several else ["label"]
+    assert config.missing({}) == [*label, "checklist", "checklist_2", "rationale"]
 
 
 def test_labels_become_choices_with_keys_and_the_way_out_is_last() -> None:
@@ -58,6 +59,19 @@ def test_labels_become_choices_with_keys_and_the_way_out_is_last() -> None:
     assert choices(rendered, "label") == [*LABELS, NONE_OF_THESE]
     keys = [choice.get("hotkey") for choice in parse_xml(rendered).iterfind(".//*[@name='label']/Choice")]
     assert keys == ["1", "2", "0"]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_where_several_labels_fit_all_can_be_ticked_and_rejecting_is_a_control_of_its_own(tier: str) -> None:
+    config = LabelConfig(render_label_config(a_template("multi-label-text", tier), LABELS, reasons=("the tone",)))
+    assert choices(config.xml, "label") == list(LABELS)
+    assert choices(config.xml, "reject") == [CANT_ANSWER]
+    assert choices(config.xml, "none_because")[0] == LABEL_IS_MISSING
+    assert config.problems([config.region("label", LABELS)]) == []
+    assert config.missing({}) == ["reasons"]
+    assert config.missing({"reject": [CANT_ANSWER]}) == ["none_because"]
+    request = RETURN if tier == "adjudication" else ESCALATE
+    assert config.missing({"request": [request]}) == []
 
 
 def test_with_many_labels_each_task_brings_its_own_and_a_search_covers_all() -> None:

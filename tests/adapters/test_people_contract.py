@@ -1,4 +1,4 @@
-"""Who might decide when, what they have said, and what was escalated, in the store, on both databases."""
+"""Who might decide when, and what they have said, in the store, on both databases."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.model import ItemState, ProjectKey
 from hitl_bridge.core.people import Role, RosterChange, Seat, Term
-from hitl_bridge.core.review.escalation import Escalation, Step
-from hitl_bridge.core.review.handed_on import to_adjudicator
-from hitl_bridge.ports import CheckedAnswer, EscalationStore, PeopleStore
+from hitl_bridge.ports import CheckedAnswer, PeopleStore
 from tests.adapters.store_examples import (
     LATER,
     NOW,
@@ -75,40 +73,6 @@ class PeopleContract:
         assert CheckedAnswer(ANA, "payments", label, {"label": "cancel"}) in list(store.people().checked_answers(10))
         assert store.people().seconds_an_answer() == {ANA: 3.25}
         assert store.people().answers_given() == [("payments", ANA, 2)]
-
-    def test_a_step_is_taken_once_and_opens_its_round_in_the_same_transaction(self, store: SqlStore) -> None:
-        escalations: EscalationStore = store.escalations()
-        item = an_item()
-        ingest(store, item)
-        push(store, a_task(item))
-        (late,) = escalations.due_by(item.route.due_at, ())
-        due = [
-            Escalation(late, Step.OVERDUE),
-            Escalation(late, Step.ADJUDICATOR, to_adjudicator(late, LATER, "Late.")),
-        ]
-        assert [escalations.record(due, LATER) for _ in range(3)] == [2, 0, 0]
-        (moved,) = store.items_in(ItemState.QUEUED)
-        assert (moved.round, moved.route.tier) == (late.round + 1, "adjudication")
-        assert escalations.taken([late]) == {(late.item_id, late.revision, late.round): frozenset(each.step for each in due)}
-        assert store.verify_audit({}).problems == ()
-
-    def test_what_was_told_is_not_read_again_unless_its_tier_has_more_steps(self, store: SqlStore) -> None:
-        item = an_item()
-        ingest(store, item)
-        push(store, a_task(item))
-        due_at = item.route.due_at
-        (late,) = store.escalations().due_by(due_at, ())
-        store.escalations().record([Escalation(late, Step.OVERDUE)], LATER)
-        assert store.escalations().due_by(due_at, ()) == []
-        assert store.escalations().due_by(due_at, (item.route.tier,)) == [late]
-
-    def test_an_item_with_an_answer_to_settle_is_not_taken_away(self, store: SqlStore) -> None:
-        item = an_item()
-        answered_review(store, item)
-        (late,) = store.escalations().due_by(item.route.due_at, ())
-        due = [Escalation(late, Step.ADJUDICATOR, to_adjudicator(late, LATER, "Late."))]
-        assert store.escalations().record(due, LATER) == 0
-        assert store.escalations().taken([late]) == {}
 
 
 class TestOnSqlite(PeopleContract):

@@ -39,6 +39,14 @@ class StoreWaitsContract:
         store.record_selection(RecordedSelection(left=[first], detail={"began_to_wait": 1}), LATER)
         assert store.waiting()[0].since == NOW
 
+    def test_of_an_answer_with_several_labels_the_confidence_is_what_doubt_goes_by(self, store: SqlStore) -> None:
+        item = by_risk()
+        sure_of_two = {"refund": 0.99, "billing": 0.98}
+        item = replace(item, prediction=replace(item.prediction, output={"labels": [*sure_of_two]}, scores=sure_of_two))
+        ingest(store, item)
+        store.record_selection(RecordedSelection(left=[item], detail={"began_to_wait": 1}), NOW)
+        assert store.waiting()[0].doubt == item.prediction.confidence
+
     def test_who_is_picked_gets_the_new_deadline_and_counts_as_promised(self, store: SqlStore) -> None:
         item = by_risk()
         ingest(store, item)

@@ -17,7 +17,7 @@ def test_known_answers_are_added_and_the_report_tells_how_people_do(run: Run, wo
     bench.bridge.close()
     write_rows(workspace / "gold.jsonl", [{"item_id": "t-1", "label": "cancel"}])
     added = run("gold", "add", "gold.jsonl", "--by", "Ana", "--json")
-    assert (added.code, added.json) == (0, {"added": 1, "known": 1, "answered": 1})
+    assert (added.code, added.json) == (0, {"added": 1, "known": 1, "answered": 1, "left": 0})
     report = run("reviewers", "report", "--json").json
     assert [(line["name"], line["gold"], line["right"]) for line in report["reviewers"]] == [(ANA, 1, 0)]
     table = run("reviewers", "report").out

@@ -112,6 +112,13 @@ def test_a_card_keeps_its_own_counts_and_obeys_no_markup_in_names() -> None:
     assert card.read_totals("# A README of somebody's") is None
 
 
+def test_of_a_decision_with_several_labels_each_is_counted() -> None:
+    said = {"one": ["a", "b"], "two": ["b"], "none": list[str]()}
+    several = [{**row(name), "decision": json.dumps({"labels": labels})} for name, labels in said.items()]
+    totals = card.Totals().after([], several)
+    assert totals.counts["label"] == {"a": 1, "b": 2}
+
+
 def test_a_description_names_every_file_with_its_digest_and_gives_them_back() -> None:
     files = {"data/decisions/v0.1.0.parquet": "ab" * 32, "data/payloads/v0.1.0.parquet": "cd" * 32}
     text = croissant.describe("v0.1.0", files, "2026-11-22", "2 hold.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,28 @@ def test_among_many_classes_a_reviewer_has_an_accuracy_even_if_few_classes_were_
     good, poor = (known.probabilities([(person, "label 7")])["label 7"] for person in ("r0", "r2"))
     assert good > 0.85
     assert poor < good
+
+
+def test_what_the_model_says_tips_the_scale_among_many_classes_and_never_among_few() -> None:
+    many = Reliability(tuple(f"label {number}" for number in range(40)), accuracy=0.8)
+    split, said = [("ana", "label 1"), ("ben", "label 2")], {"label 1": 0.9, "label 2": 0.05}
+    assert many.probabilities(split)["label 1"] == pytest.approx(many.probabilities(split)["label 2"])
+    informed = many.probabilities(split, said)
+    assert informed["label 1"] > 0.85
+    alone = many.probabilities(split, {"label 3": 0.99})
+    assert alone["label 1"] + alone["label 2"] < 0.5
+    assert many.probabilities(split[:1], said) == many.probabilities(split[:1])
+    few = Reliability(("label 1", "label 2", "label 3"), accuracy=0.8)
+    assert few.probabilities(split, said) == few.probabilities(split)
+
+
+def test_beliefs_with_a_model_are_better_than_without_where_two_answer_among_many_classes() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 40, 400)
+    sure = np.full((400, 40), 0.2 / 39)
+    sure[np.arange(400), np.where(rng.random(400) < 0.8, truth, rng.integers(0, 40, 400))] = 0.8
+    said = np.where(rng.random((2, 400)) < 0.8, truth, rng.integers(0, 40, (2, 400)))
+    item, reviewer = np.tile(np.arange(400), 2), np.repeat([0, 1], 400)
+    some = Votes(item, reviewer, said.reshape(-1), 400, 2, 40)
+    alone, informed = (float((weigh(each).probability.argmax(1) == truth).mean()) for each in (some, replace(some, model=sure)))
+    assert informed > alone + 0.05

@@ -363,8 +363,8 @@ def test_an_escalated_item_can_be_returned_corrected_and_challenged(desk: Comman
     ana, dee, eva = at_desk(ANA), at_desk(DEE), at_desk(EVA)
     dee.opens(project(desk, "answers", "adjudication"))
     dee.sees("The words of escalated.")
-    expect(dee.page.locator(".hb table")).to_contain_text("asks for an adjudicator")
-    expect(dee.page.locator(".hb table")).to_contain_text("Two things are asked for.")
+    expect(dee.page.locator(".hb table").first).to_contain_text("asks for an adjudicator")
+    expect(dee.page.locator(".hb table").first).to_contain_text("Two things are asked for.")
     dee.presses("x")
     dee.writes("Please take the first of the two.")
     assert dee.chosen() == [RETURN]
@@ -396,6 +396,7 @@ def test_an_escalated_item_can_be_returned_corrected_and_challenged(desk: Comman
     eva.opens(project(desk, "answers", "adjudication"))
     eva.sees("The words of escalated.")
     expect(eva.why).to_contain_text("challenges the decision")
+    expect(eva.page.locator(".hb table tbody tr").first).to_contain_text("The challenged decision")
     eva.keeps_picture("challenged")
     eva.presses("1")
     eva.writes("Only the money is left to ask for.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hitl_bridge.core.routing import blind_draw
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Blind
 from hitl_bridge.services.audits.lots import reviewer_error
+from hitl_bridge.services.desk.agreement import LearnedWeighing
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, POLICY, Bench, row, without_git, write_rows
 
 CY = "cy@example.com"
@@ -130,3 +132,26 @@ def test_misses_on_gold_are_allowed_for_in_audits_once_there_are_enough() -> Non
 def test_the_audit_report_tells_what_gold_items_say_of_misses(bench: Bench) -> None:
     says = bench.bridge.audit_picture().reviewers.says
     assert "misses: not known, taken as 0 (0 blind answers to gold items" in says
+
+
+def test_among_many_labels_the_model_tips_the_scale_between_two_who_differ_and_never_where_it_is_measured(tmp_path: Path) -> None:
+    labels = ", ".join(["refund", "billing", "cancel", *(f"other {number}" for number in range(9))])
+    policy = WEIGHTED.replace("labels: [refund, billing, cancel]", f"labels: [{labels}]")
+    bench = a_bench(tmp_path, policy.replace("uniform: 0.0", "uniform: 0.4"))
+    rows = [row(f"t-{number}", COMPREHENSIVE, scores={"refund": 0.5, "cancel": 0.4, "billing": 0.001}) for number in range(12)]
+    bench.pushed(*rows)
+    items = [bench.item(f"t-{number}") for number in range(12)]
+    shown = next(item for item in items if item.triage.purpose is Purpose.REVIEW)
+    blind = next(item for item in items if item.triage.purpose is Purpose.UNIFORM)
+    weigh = LearnedWeighing(bench.bridge.store.agreement(), bench.bridge.policy)
+    tier = bench.bridge.policy.tier("comprehensive")
+    told = weigh.of(tier, shown)
+    assert told is not None
+    assert told.model is not None
+    assert told.model["refund"] == pytest.approx(0.5)
+    assert sum(told.model.values()) == pytest.approx(1)
+    assert weigh.of(tier, replace(blind, route=shown.route)).model is None  # type: ignore[union-attr]
+    bench.answer(shown.item_id, ANA, "refund")
+    bench.answer(shown.item_id, BEN, "billing")
+    bench.brought_back()
+    assert bench.decision(shown.item_id).output == {"label": "refund"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hitl_bridge.adapters.notices import trouble_with
 from hitl_bridge.adapters.workspace import WorkspaceTools
 from hitl_bridge.errors import BridgeError, LabelingUnavailable, RepositoryRefused, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
@@ -15,6 +16,7 @@ from hitl_bridge.services.keeping.doctor import Check, Probes, doctor
 from hitl_bridge.settings import Settings, load_settings
 
 KEY = "ab" * 32
+NAMES = ("boss", "chat", "nobody")
 
 
 @pytest.fixture
@@ -90,7 +92,21 @@ def test_broken_settings_are_told_and_what_hangs_on_them_is_not_looked_at(worksp
     checks = doctor(workspace, caught.value, healthy())
     assert (line(checks, "settings").ok, "line 1: task" in line(checks, "settings").found) == (False, True)
     assert line(checks, "git").ok
-    assert [check.name for check in checks if check.ok is None] == ["repository", "store", "label configs", "Label Studio"]
+    later = ["repository", "store", "label configs", "Label Studio", "notices"]
+    assert [check.name for check in checks if check.ok is None] == later
+
+
+def test_a_channel_to_which_nothing_could_be_sent_is_told_and_its_address_is_not(workspace: Path) -> None:
+    (workspace / "hitl.yaml").write_text((workspace / "hitl.yaml").read_text() + "notices: {lead: [boss, chat, nobody]}\n")
+    given = {"HITL_WORKSPACE_KEY": KEY, "HITL_NOTICES": "boss json://SECRET@127.0.0.1\nchat nonsense://SECRET"}
+    probes = replace(healthy(), channels=lambda settings: {n: trouble_with(settings.notice_addresses.get(n)) for n in NAMES})
+    checks = [check for check in doctor(workspace, load_settings(workspace, given), probes) if "channel" in check.name]
+    assert [(check.name, check.ok, bool(check.remedy)) for check in checks] == [
+        ("channel boss", True, False),
+        ("channel chat", False, True),
+        ("channel nobody", False, True),
+    ]
+    assert "SECRET" not in str(checks)
 
 
 def test_a_missing_key_is_a_line_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hitl_bridge.core.model import NONE_OF_THESE, ItemId, Project, ProjectKey, PushKey, ReviewTask, TaskId, TaskState
+from hitl_bridge.core.model import NONE_OF_THESE, ItemId, Project, ProjectKey, PushKey, ReviewTask, TaskState
 from hitl_bridge.core.sync import ROLL_OVER, push_key
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable
-from hitl_bridge.ports import PushOutcome, RemoteTask, TaskContent
+from hitl_bridge.ports import PushOutcome, TaskContent
 from hitl_bridge.services.sync.sending import FIRST_SENT, SETTLE_TIME, STEP
 from tests.services.bench import AUTO, BEN, COMPREHENSIVE, POLICY, QUICK, Bench, BreakableLabeling, Watch, row, without_git
 
@@ -132,17 +134,25 @@ def test_a_refused_task_is_quarantined_with_the_reason_and_the_rest_goes_in(benc
 
 
 def test_a_full_project_is_rolled_over_to_a_second_part(bench: Bench) -> None:
-    store, place = bench.bridge.store, ProjectKey("general", "quick")
+    store = bench.bridge.store
     bench.pushed(row("first"))
-    seats = range(1, ROLL_OVER - 1)  # as if one item had very many reviewers: far quicker than very many items
-    others = [ReviewTask(PushKey(f"k{seat}"), ItemId("first"), 1, 1, seat, place) for seat in seats]
-    store.intend(others)
-    project = store.projects()[0]
-    there = [RemoteTask(task.push_key, TaskId(n + 1000), "2026-01-01T00:00:00Z") for n, task in enumerate(others)]
-    store.confirm(project.project_id, there, bench.clock.now())
+    _fill_up(bench, ROLL_OVER - 2)
     bench.ingest(row("last"), row("over"))
     assert bench.bridge.push().projects == {"general · quick · due in 4 h": 1, "general · quick (2) · due in 4 h": 1}
     assert sorted(project.key.part for project in store.projects()) == [1, 2]
+
+
+def _fill_up(bench: Bench, seats: int) -> None:
+    """As if the one item had so many reviewers more: far quicker than so many items, and than so many calls."""
+    changed = {"push_key": "'k' || seat_number", "seat": "seat_number", "task_id": "1000 + seat_number"}
+    with closing(sqlite3.connect(bench.root / ".hitl" / "bridge.db")) as connection, connection:
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(review_tasks)")]
+        connection.execute(
+            "WITH RECURSIVE seats(seat_number) AS"  # noqa: S608
+            f" (SELECT 1 UNION ALL SELECT seat_number + 1 FROM seats WHERE seat_number < {seats})"
+            f" INSERT INTO review_tasks ({', '.join(columns)})"
+            f" SELECT {', '.join(changed.get(name, name) for name in columns)} FROM review_tasks, seats"
+        )
 
 
 def test_a_task_promised_before_keeps_its_project(bench: Bench) -> None:

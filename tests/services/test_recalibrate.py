@@ -9,11 +9,14 @@ import pytest
 
 from hitl_bridge.adapters.sql.store import open_store
 from hitl_bridge.core.model import Outcome
+from hitl_bridge.core.task_types import task_type
+from hitl_bridge.ports import ModelAnswer
 from hitl_bridge.services.model.recalibrate import recalibrate, rescored
 from tests.services.bench import Watch
 from tests.services.test_thresholds import BUDGET, KEY, Desk, whole
 
 LABELS = ("refund", "billing")
+KIND = task_type("text-classification")
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     store.close()
 
 
-def says(desk: Desk, *, right: bool, count: int | None = None) -> dict[str, dict[str, float]]:
+def says(desk: Desk, *, right: bool, count: int | None = None) -> dict[str, ModelAnswer]:
     """A model that is as sure as the old one was, and always right (or wrong), of the first `count` items."""
     found = {}
     for each in desk.store.thresholds().calibration_items()[:count]:
@@ -31,7 +34,8 @@ def says(desk: Desk, *, right: bool, count: int | None = None) -> dict[str, dict
         meant = str(each.output["label"])
         other = next(label for label in LABELS if label != meant)
         sure = 0.5 + each.item.prediction.confidence / 2
-        found[str(each.item.item_id)] = {meant if right else other: sure, other if right else meant: 1 - sure}
+        said, not_said = (meant, other) if right else (other, meant)
+        found[str(each.item.item_id)] = ModelAnswer({"label": said}, sure, {said: sure, not_said: 1 - sure})
     return found
 
 
@@ -59,9 +63,9 @@ def test_what_could_not_be_scored_counts_as_wrong_and_what_came_later_not_at_all
     scores = says(desk, right=True, count=60)
     left_out = str(there[10].item.item_id)
     del scores[left_out]
-    seen = rescored(there, "m2", scores, LABELS)
+    seen = rescored(there, "m2", scores, KIND)
     assert len(seen) == 60
     assert [str(each.item.item_id) for each in seen if each.outcome is not Outcome.ACCEPTED] == [left_out]
     assert seen[10].item.prediction.confidence == 1.0
     assert {each.item.prediction.model_version for each in seen} == {"m2"}
-    assert rescored(there, "m2", {}, LABELS) == []
+    assert rescored(there, "m2", {}, KIND) == []

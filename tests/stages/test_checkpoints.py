@@ -14,7 +14,7 @@ import pytest
 
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.stages.files import digests
-from hitl_bridge.stages.trainers import Labelled, Setup, Trainer, Unlabelled, trainer
+from hitl_bridge.stages.trainers import Labelled, Setup, Trainer, Unlabelled, trainer, with_scores
 from hitl_bridge.stages.trainers.checkpoint import copy_checkpoint
 from hitl_bridge.stages.trainers.sentence_embeddings import SentenceEmbeddings, Vectors
 from tests.stages.workspaces import WORDS, texts
@@ -29,9 +29,8 @@ def examples(n: int, seed: int = 1) -> list[Labelled]:
 def right(trained: Trainer, folder: Path, setup: Setup, fitted: object) -> float:
     """The share of held-out texts that a model opened from its folder has right."""
     held_out = examples(45, seed=2)
-    scores = trained.load(folder, setup, json.loads(json.dumps(fitted))).scores(
-        [Unlabelled(e.item_id, e.input) for e in held_out]
-    )
+    model = with_scores(trained.load(folder, setup, json.loads(json.dumps(fitted))))
+    scores = model.scores([Unlabelled(e.item_id, e.input) for e in held_out])
     assert scores.shape == (45, 4)
     assert scores.sum(axis=1) == pytest.approx(1)
     return float(np.mean([LABELS[best] == e.label for best, e in zip(scores.argmax(axis=1), held_out, strict=True)]))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import BridgeError, RefusedForSafety, UsageError
-from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled, trainer
+from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled, trainer, with_scores
 from hitl_bridge.stages.trainers import estimator as files
 from tests.stages.workspaces import PROJECT, WORDS, texts
 
@@ -33,7 +33,7 @@ def unlabelled(rows: list[Labelled]) -> list[Unlabelled]:
 def trained(name: str, rows: list[Labelled], setup: Setup, folder: Path) -> Model:
     folder.mkdir(exist_ok=True)
     fitted = trainer(name).train(rows, setup, folder)
-    return trainer(name).load(folder, setup, json.loads(json.dumps(fitted)))
+    return with_scores(trainer(name).load(folder, setup, json.loads(json.dumps(fitted))))
 
 
 def right(scores: Scores, rows: list[Labelled], labels: tuple[str, ...]) -> float:
@@ -164,7 +164,7 @@ def test_scores_that_break_the_contract_are_refused_with_the_line(tmp_path: Path
     setup = Setup(tmp_path, LABELS, options=command(score=["-c", WRITE.format(lines)]))
 
     with pytest.raises(UsageError, match=message):
-        trainer("command").load(tmp_path, setup, {}).scores(unlabelled(examples(1)))
+        with_scores(trainer("command").load(tmp_path, setup, {})).scores(unlabelled(examples(1)))
 
 
 def test_a_command_that_fails_can_not_be_started_or_leaves_nothing_is_said_in_words(tmp_path: Path) -> None:

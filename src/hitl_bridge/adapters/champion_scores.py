@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hitl_bridge.adapters.git.repository import child_environment
 from hitl_bridge.errors import OutsideUnavailable
+from hitl_bridge.ports import ModelAnswer
 
 _SCORES = Path(".hitl") / "champion-scores.parquet"
 _PREFIX = "score:"
 
 
-def champion_scores(root: Path) -> tuple[str, Mapping[str, Mapping[str, float]]]:
-    """The champion's model version, and its scores by label of each calibration item. Raises OutsideUnavailable."""
+def champion_answers(root: Path) -> tuple[str, Mapping[str, ModelAnswer]]:
+    """The champion's model version, and what it says of each calibration item. Raises OutsideUnavailable."""
     import pyarrow.parquet as pq
 
     # -P: what lies in the workspace must not be taken for a module of ours.
@@ -31,6 +34,9 @@ def champion_scores(root: Path) -> tuple[str, Mapping[str, Mapping[str, float]]]
     (root / _SCORES).unlink()
     rows = {row.pop("item_id"): row for row in table.to_pylist()}
     version = (table.schema.metadata or {}).get(b"model_version", b"").decode()
-    return version, {
-        name: {label.removeprefix(_PREFIX): float(value) for label, value in row.items()} for name, row in rows.items()
-    }
+    return version, {str(name): _answer(row) for name, row in rows.items()}
+
+
+def _answer(row: Mapping[str, Any]) -> ModelAnswer:
+    scores = {name.removeprefix(_PREFIX): float(value) for name, value in row.items() if name.startswith(_PREFIX)}
+    return ModelAnswer(json.loads(row["output"]), float(row["confidence"]), scores)

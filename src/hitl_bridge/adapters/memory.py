@@ -324,7 +324,7 @@ class InMemoryLabeling:
     def _result(self, task_id: TaskId, controls: Controls) -> list[JSON]:
         """As the page sends it: only predicted regions carry the bridge's ids."""
         config = self._home(task_id).config
-        regions = [config.region(name, values) for name, values in controls.items() if values]
+        regions = [region for name, values in controls.items() if values for region in config.regions(name, values)]
         return [{**region, "id": f"page-{self._new_id()}"} for region in regions]
 
     def _touch(self, row: dict[str, JSON], annotations: list[JSON]) -> None:

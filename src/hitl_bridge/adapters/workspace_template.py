@@ -16,7 +16,7 @@ from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import NewFile
 
 _CHECKS = "checks/must-pass.yaml"
-_TRAINERS = {"image-classification": "sklearn-image"}
+_TRAINERS = {"image-classification": "sklearn-image", "multi-label-text": "sklearn-multi-label", "entities": "sklearn-entities"}
 
 
 class PackagedTemplate:

@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hitl_bridge.bootstrap.settling import Settling
+from hitl_bridge.bootstrap.people import Staffing
 
 if TYPE_CHECKING:
     from hitl_bridge.services.desk.agreement import GoldResult, ReviewersReport
+    from hitl_bridge.services.desk.gold import GoldPorts
 
 
-class Measuring(Settling):
+_A_CHOICE = 2
+"""Conditions that can hold at the same time: a pool without one takes what no other does."""
+
+
+class Measuring(Staffing):
     """The verbs about agreement; `Bridge` has them all."""
 
     def reviewers_report(self) -> ReviewersReport:
         """How far people agree, how often they are right on gold items, and what showing the model's answer does to them."""
         from hitl_bridge.services.desk.agreement import reviewers_report
 
-        return reviewers_report(self.store.agreement(), self.policy, self.settings.workspace_key)
+        return reviewers_report(self.store.agreement(), self.store.gold(), self.policy, self.settings.workspace_key)
 
     def add_gold(self, path: Path, *, by: str | None = None) -> GoldResult:
         """The true answers of items, from a file, in the name of `by` (git's user.name if None)."""
@@ -28,7 +33,52 @@ class Measuring(Settling):
 
         rows, signer = read_gold(path), self.signer(by)
         with self._alone():
-            return add_gold(self.store.agreement(), self.policy, self.clock, rows, signer)
+            return add_gold(self.store.agreement(), self._gold_ports, self.policy, rows, signer)
+
+    def ask_known(self) -> int:
+        """Queues what is due of the known items: beside what people are sent, and for newcomers. Part of `push`."""
+        gold, terms = self.store.gold(), self.policy.gold
+        if terms.onboarding:
+            self.keep_roster()
+        if not (terms.share and gold.left()) and not (terms.onboarding and gold.learners()):
+            return 0
+        from hitl_bridge.services.desk.gold import ask_known
+
+        with self._alone():
+            return ask_known(self._gold_ports, self.policy)
+
+    def share_out(self) -> int:
+        """Gives queued items that several pools are able to judge to the one that the optimum says. Part of `push`."""
+        if self.policy.by_reviewer or sum(pool.when is not None for pool in self.policy.pools.values()) < _A_CHOICE:
+            return 0
+        from hitl_bridge.services.desk.pools import SharingOut, share_out
+
+        known = self._gold_ports
+        ports = SharingOut(self.store, self.store.people(), known.check, known.engine, self.clock, known.key)
+        with self._alone():
+            return share_out(ports, self.policy)
+
+    def pass_learners(self) -> int:
+        """Lets the answers of those count from now on who have shown enough on known items. Part of `resolve`."""
+        from hitl_bridge.services.desk.gold import pass_learners
+
+        if not any(since is None for people in self.policy.newcomers.values() for since in people.values()):
+            return 0
+        with self._alone():
+            passed = pass_learners(self._gold_ports, self.policy)
+        if self.store.gold().newcomers() != self.policy.newcomers:  # by us, or by another process meanwhile
+            self.forget_policy()
+        return passed
+
+    @property
+    def _gold_ports(self) -> GoldPorts:
+        from hitl_bridge.adapters.predictions.rows import RowRules, check_predictions
+        from hitl_bridge.services.desk.gold import GoldPorts
+
+        policy, key = self.policy, self.settings.workspace_key
+        rules = RowRules(policy.kind, policy.labels, key, policy.plan.attributes, with_scores=bool(policy.plan.calibrations))
+        engine = self._engine([(pool.name, pool.when) for pool in policy.pools.values()])
+        return GoldPorts(self.store, self.store.gold(), lambda rows: check_predictions(rows, rules), engine, self.clock, key)
 
     def remove_gold(self, item_ids: Sequence[str], *, by: str | None = None) -> int:
         """These are gold no more; how many were."""
@@ -42,4 +92,4 @@ class Measuring(Settling):
         """How many items have a known answer, and how many of them somebody has answered."""
         from hitl_bridge.services.desk.agreement import gold_known
 
-        return gold_known(self.store.agreement())
+        return gold_known(self.store.agreement(), self.store.gold())

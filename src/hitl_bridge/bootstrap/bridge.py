@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from hitl_bridge.bootstrap.agreement import Measuring
+from hitl_bridge.bootstrap.context import Recalling
 from hitl_bridge.bootstrap.modelling import Modelling
 from hitl_bridge.bootstrap.opened import COMMIT
-from hitl_bridge.bootstrap.people import Staffing
+from hitl_bridge.bootstrap.timing import Timing
 from hitl_bridge.core.audits.lots import LotVerdict
 from hitl_bridge.core.model import JSON, ItemId, Prediction, Problem, ProjectId
 from hitl_bridge.ports import Event, Lease
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hitl_bridge.services.sync.webhooks import WebhooksKept
 
 
-class Bridge(Staffing, Modelling, Measuring):
+class Bridge(Timing, Modelling, Recalling):
     """The verbs of a workspace. What a verb does not need is not opened: `status` works while Label Studio is away.
 
     Verbs that change something hold a lease: a command run by hand and a daemon never interleave, on one machine or on two.
@@ -46,9 +46,10 @@ class Bridge(Staffing, Modelling, Measuring):
 
     def ingest(self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None) -> IngestResult:
         """Reads predictions from a file, or from standard input if `source` is `-`."""
+        from hitl_bridge.adapters.allocator import freed_memory_kept
         from hitl_bridge.services.intake.ingest import ingest
 
-        with self._alone():
+        with self._alone(), freed_memory_kept():
             policy = self.policy if dry_run else self._kept_policy()
             return ingest(self._ingest_ports, policy, source, dry_run=dry_run, progress=progress)
 
@@ -106,6 +107,8 @@ class Bridge(Staffing, Modelling, Measuring):
                 key = self.settings.workspace_key
                 return foresee(self.store, self.policy, key, self.clock.now(), self._hand_out)
             self.flush_online()
+            self.share_out()
+            self.ask_known()
             return push(self._push_ports, self.policy, PushWish(replace_gone, restore_label_config), progress=progress)
 
     def pull(
@@ -115,28 +118,34 @@ class Bridge(Staffing, Modelling, Measuring):
         accept_restored: bool = False,
         sweep: bool = False,
         only: Collection[ProjectId] | None = None,
+        between: Callable[[], object] = lambda: None,
     ) -> PullResult:
         """Brings back what changed, in all projects or `only` in some. With `sweep` they are compared as a whole. With
         `accept_lost` it is believed when most tasks of a project are gone, with `accept_restored` when Label Studio was
-        restored from a backup."""
+        restored from a backup. `between` is called before each project: whoever waits may be served then."""
         from hitl_bridge.services.sync.pull import pull
         from hitl_bridge.services.sync.reading import PullPorts, PullWish
 
         ports = PullPorts(self.store, self.labeling, self.label_config, self.clock)
         wish = PullWish(only, sweep, self.settings.daemon.sweep_every, accept_lost, accept_restored)
         with self._alone():
-            return pull(ports, self.policy, wish)
+            return pull(ports, self.policy, wish, between=between)
 
     def resolve(self, *, dry_run: bool = False) -> ResolveResult:
         """Settles what changed."""
         from hitl_bridge.services.desk.agreement import LearnedWeighing
+        from hitl_bridge.services.desk.gold import Lessons
         from hitl_bridge.services.sync.resolve import resolve
 
         if not dry_run:
             self.keep_roster()
         with self._alone():
             weigh = LearnedWeighing(self.store.agreement(), self.policy).of
-            return resolve(self.store, self.policy, self.clock, weigh, dry_run=dry_run)
+            lessons = Lessons(self.store.gold()).of
+            result = resolve(self.store, self.policy, self.clock, weigh, lessons, dry_run=dry_run)
+        if not dry_run:
+            self.pass_learners()
+        return result
 
     def _resolve_in_time(self) -> ResolveResult:
         """Settles what changed; then what nobody has finished in time is escalated."""
@@ -161,19 +170,24 @@ class Bridge(Staffing, Modelling, Measuring):
         result = replace(result, lots=self.keep_lots())
         self.keep_thresholds()
         self.record_cycle(did_something=result.did_something)
-        return result
+        return replace(result, notices=self.send_notices(result.troubles))
 
     # ------------------------------------------------------------------------------------------- looking, and models
 
     def status(self) -> Status:
         """How things stand."""
+        from hitl_bridge.services.desk.escalation import deadline_lines
         from hitl_bridge.services.insights import status
 
         order = [tier.name for tier in self.policy.plan.tiers]
         found = status(self.store, self.store.insights(), self.paths, self.clock, order)
         rows, rate = self.store.lots().verdicts().values(), self.store.lots().audit_rate()
+        lines = deadline_lines(self.store.escalations(), self.policy, self.clock.now())
         return replace(
             found,
+            at_risk=sum(line.at_risk for line in lines),
+            deadlines=lines,
+            notices_waiting=self.notices_waiting(),
             lots=dict(Counter(str(row.verdict) for row in rows)),
             held=[row.lot.lot_id for row in rows if row.verdict is LotVerdict.HELD],
             audit_rate_raised=None if rate is None or rate.rate is None else rate.reason,
@@ -186,10 +200,14 @@ class Bridge(Staffing, Modelling, Measuring):
         return trace(self.store, self.store.online(), self.store.insights(), self.receipts, self.paths, ItemId(item_id))
 
     def trace_model(self, model_version: str) -> Mapping[str, JSON] | None:
-        """What the candidate or the champion was made from; None if neither is called that."""
-        from hitl_bridge.services.model.lineage import model_life
+        """What a model was made from, today's or an earlier one; None if none is called that."""
+        from hitl_bridge.adapters.dvc.past_models import DvcPastModels
+        from hitl_bridge.services.model.lineage import LineagePorts, model_life
 
-        return model_life(self.paths, self.store.dataset_versions(), model_version)
+        settings = self.settings
+        past = DvcPastModels(settings.root, settings.git_branch, settings.pipeline_file)
+        ports = LineagePorts(self.paths, self.store.dataset_versions(), self.store.sign_offs(), past)
+        return model_life(ports, model_version)
 
     def replay(self, item_id: str) -> list[Replayed]:
         """Every receipt of an item, computed again from the policy that it names and compared column for column."""

@@ -91,21 +91,32 @@ class Modelling(Settling):
             if not dry_run:
                 self._check_policy()
             result = promote(ports, reason=reason, override=override, dry_run=dry_run)
-        return result if result.git_commit is None else replace(result, thresholds=self._recalibrated())
+        if dry_run:
+            return result
+        published = replace(result, unpublished=self._publish_tags())
+        return published if result.git_commit is None else replace(published, thresholds=self._recalibrated())
+
+    def _publish_tags(self) -> str | None:
+        """Why tags of models are not on the git remote; None where they are, or there is none."""
+        from hitl_bridge.adapters.git.remotely import GitTagRemote
+        from hitl_bridge.services.model.publish import publish_tags
+
+        remote = self.settings.git_remote
+        return publish_tags(self.store.sign_offs(), None if remote is None else GitTagRemote(self.settings.root, remote))
 
     def recalibrate(self) -> ModelThresholds | None:
         """Chooses thresholds for the champion from what people have judged already; None where they have judged nothing.
 
         Raises OutsideUnavailable where the champion could not score the items.
         """
-        from hitl_bridge.adapters.champion_scores import champion_scores
+        from hitl_bridge.adapters.champion_scores import champion_answers
         from hitl_bridge.services.model.recalibrate import recalibrate
 
         if not (self.settings.root / _CALIBRATION).is_file() or not self.store.thresholds().calibration_items():
             return None
-        version, scores = champion_scores(self.settings.root)
+        version, answers = champion_answers(self.settings.root)
         with self._alone():
-            found = recalibrate(self._threshold_ports, self.policy, version, scores)
+            found = recalibrate(self._threshold_ports, self.policy, version, answers)
         self.forget_policy()
         return found
 
@@ -123,7 +134,8 @@ class Modelling(Settling):
 
         signer = self.signer(by)
         with self._workspace_alone():
-            return rollback(self._champion_ports, self.clock, by=signer, reason=reason, to=to, dry_run=dry_run)
+            result = rollback(self._champion_ports, self.clock, by=signer, reason=reason, to=to, dry_run=dry_run)
+        return result if dry_run else replace(result, unpublished=self._publish_tags())
 
     def champion(self) -> Champion | None:
         """The model in use, checked; None where there is none that was promoted here. Raises RefusedForSafety."""

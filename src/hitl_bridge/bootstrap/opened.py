@@ -74,7 +74,8 @@ class Opened(AbstractContextManager["Opened"]):
         from hitl_bridge.core.budget.budget_policy import plan_in_force
         from hitl_bridge.core.people import former
 
-        policy = replace(self.settings.policy, former=former(self.store.people().terms()))
+        known = (former(self.store.people().terms()), self.store.gold().newcomers())
+        policy = replace(self.settings.policy, former=known[0], newcomers=known[1])
         plan = plan_in_force(policy.plan, self.store.thresholds().in_force(), policy.budget)
         plan = with_ceilings(plan, self.store.lots().ceilings(policy.plan.policy_version))
         raised = self.store.lots().audit_rate()
@@ -135,6 +136,7 @@ class Opened(AbstractContextManager["Opened"]):
             rationale_required=policy.rationale_required,
             reasons=policy.reasons,
             request=RETURN if tier == ADJUDICATION else ESCALATE,
+            scenarios=self.policy.scenarios,
         )
 
     @cached_property

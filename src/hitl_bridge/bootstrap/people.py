@@ -8,10 +8,10 @@ from hitl_bridge.bootstrap.settling import Settling
 from hitl_bridge.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from hitl_bridge.services.desk.adopt import AdoptResult
-    from hitl_bridge.services.desk.escalate import EscalateResult
     from hitl_bridge.services.desk.people import PeoplePorts, ReviewersResult
 
 
@@ -37,7 +37,7 @@ class Staffing(Settling):
         if self._roster_kept:
             return
         with self._alone():
-            change = keep_roster(self.store.people(), self.settings.policy, self.clock)
+            change = keep_roster(self.store.people(), self.settings.policy, self.clock, self._learn)
             release(self.store, change.left, self.clock)
         self._roster_kept = True
         if change != RosterChange():
@@ -56,13 +56,6 @@ class Staffing(Settling):
         with self._alone():
             return adopt(ports, self.policy, wish, dry_run=dry_run)
 
-    def escalate(self) -> EscalateResult:
-        """Takes every step that is due for items that nobody has finished in time."""
-        from hitl_bridge.services.desk.escalate import escalate
-
-        with self._alone():
-            return escalate(self.store.escalations(), self.policy, self.clock)
-
     @property
     def new_accounts_file(self) -> Path:
         """Where the first passwords of new accounts are."""
@@ -78,4 +71,9 @@ class Staffing(Settling):
             raise UsageError("Accounts are Label Studio's, and there is none here.", remedy="Run it in a workspace with one.")
         ours = self.labeling.ping().user
         keep = PasswordFile(self.new_accounts_file).keep
-        return PeoplePorts(self.store.people(), LabelStudioAccounts(self._client), self.clock, keep, ours)
+        return PeoplePorts(self.store.people(), LabelStudioAccounts(self._client), self.clock, keep, ours, self._learn)
+
+    def _learn(self, joined: Sequence[tuple[str, str]]) -> None:
+        from hitl_bridge.services.desk.gold import begin_learning
+
+        begin_learning(self.store.gold(), self.settings.policy, joined, self.clock)

@@ -173,7 +173,7 @@ class Settling(Wiring):
     def _doubt_ports(self) -> DoubtPorts:
         from hitl_bridge.services.model.doubtful_labels import DoubtPorts
 
-        return DoubtPorts(self.store, self.store.reverts(), self.clock, self.paths.root, self.policy.adjudication_sla)
+        return DoubtPorts(self.store, self.store.reverts(), self.clock, self.paths.root, self.policy.adjudicated_by)
 
     def backup(self, file: Path | None = None) -> BackupResult:
         """Copies the store to `file` (by the time, in `.hitl/backups`, if None). Needs no lease: others go on writing."""
@@ -210,7 +210,7 @@ class Settling(Wiring):
 
         wish = replace(wish, by=self.signer(wish.by or None))
         reverts = self.store.reverts()
-        ports = RevertPorts(reverts, self.store, self.clock, self.settings.workspace_key)
+        ports = RevertPorts(reverts, self.store, self.clock, self.settings.workspace_key, self.policy.hours)
         if not dry_run:
             self.dataset.check()
         with self._alone():

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hitl_bridge.bootstrap.opened import Opened
-from hitl_bridge.core.model import JSONObject, Project, TaskId
+from hitl_bridge.core.gold import is_training
+from hitl_bridge.core.model import Item, JSONObject, Project, TaskId
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import OnlineStore, PredictionChunk, TriageEngine
@@ -17,10 +18,12 @@ from hitl_bridge.settings import Secret
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
+    from hitl_bridge.core.prior import Asked
     from hitl_bridge.core.review.records import GoldMisses
     from hitl_bridge.services.audits.lots import LotPorts
     from hitl_bridge.services.audits.recall import RecallHook
     from hitl_bridge.services.dataset.commit import CommitPorts
+    from hitl_bridge.services.desk.prior import PriorPorts
     from hitl_bridge.services.intake.ingest import IngestPorts
     from hitl_bridge.services.intake.online import Answering, FlushPorts
     from hitl_bridge.services.keeping.quarantine import QuarantinePorts
@@ -213,7 +216,21 @@ class Wiring(Opened):
         from hitl_bridge.services.sync.push import PushPorts
 
         key = self.settings.workspace_key
-        return PushPorts(self.store, self.labeling, self.label_config, self.clock, key, self._hand_out)
+        return PushPorts(self.store, self.labeling, self.label_config, self.clock, key, self._hand_out, self._beside)
+
+    def _beside(self, items: Sequence[Item]) -> Asked:
+        """What was decided before, for the pages of these items."""
+        from hitl_bridge.services.desk.prior import beside
+
+        return beside(self._prior_ports, items)
+
+    @cached_property
+    def _prior_ports(self) -> PriorPorts:
+        from hitl_bridge.adapters.decided_items import DecidedItemFiles
+        from hitl_bridge.services.desk.prior import PriorPorts
+
+        key = self.settings.workspace_key
+        return PriorPorts(self.store.prior(), DecidedItemFiles(self.paths.similar, key), self.settings.policy.kind, key)
 
     @property
     def _hand_out(self) -> HandOut | None:
@@ -224,7 +241,7 @@ class Wiring(Opened):
             return None
         gold = self.store.agreement().gold
         ports = HandingOut(self.store, self.store.people(), self.clock, self.settings.workspace_key, gold)
-        return lambda items: hand_out(ports, self.policy, items)
+        return lambda items: hand_out(ports, self.policy, [item for item in items if not is_training(item)])
 
     @cached_property
     def _quarantine_ports(self) -> QuarantinePorts:

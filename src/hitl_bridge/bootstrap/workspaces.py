@@ -47,12 +47,19 @@ def check_workspace(root: Path) -> list[Check]:
         store=_open_store,
         labeling=lambda known: _look(known).labeling.ping(),
         label_configs=_read_label_configs,
+        channels=_channels,
     )
     return doctor(root, settings, probes)
 
 
 def _look(settings: Settings) -> Bridge:
     return Bridge(settings, labeling=None, clock=SystemClock())
+
+
+def _channels(settings: Settings) -> dict[str, str | None]:
+    from hitl_bridge.adapters.notices import trouble_with
+
+    return {name: trouble_with(settings.notice_addresses.get(name)) for name in settings.notices.channels}
 
 
 def _open_store(settings: Settings) -> str:

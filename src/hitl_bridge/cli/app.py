@@ -9,8 +9,10 @@ import typer
 
 from hitl_bridge.cli import (
     audit,
+    context,
     daemon,
     dataset,
+    deadlines,
     demo,
     doubtful,
     gold,
@@ -60,6 +62,10 @@ app.command()(daemon.serve)
 app.add_typer(daemon.token, name="token")
 app.command()(read.status)
 app.command()(read.trace)
+app.command()(context.similar)
+app.command()(context.missing_labels)
+app.command()(deadlines.deadlines)
+app.add_typer(deadlines.notices, name="notices")
 app.command()(plan.plan)
 app.add_typer(audit.app, name="audit")
 app.command()(audit.recall)

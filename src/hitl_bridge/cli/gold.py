@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hitl_bridge.cli.options import Json, open_workspace
 from hitl_bridge.cli.render import console, facts, print_json
+
+if TYPE_CHECKING:
+    from hitl_bridge.services.desk.agreement import GoldResult
 
 app = typer.Typer(no_args_is_help=True, help="Items whose answer is known: they measure reviewers.")
 
@@ -28,7 +31,7 @@ def add(
     if as_json:
         print_json(result)
         return
-    facts("Gold items", {"new or changed": result.added, "in all": result.known, "of these answered": result.answered})
+    facts("Gold items", {"new or changed": result.added, **_standing(result)})
 
 
 @app.command("list")
@@ -39,7 +42,11 @@ def list_gold(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(result)
         return
-    facts("Gold items", {"in all": result.known, "of these answered": result.answered})
+    facts("Gold items", _standing(result))
+
+
+def _standing(result: GoldResult) -> dict[str, object]:
+    return {"in all": result.known, "of these answered": result.answered, "to be mixed in yet": result.left}
 
 
 @app.command()

@@ -207,9 +207,9 @@ def sync(
         sys.stderr.write(
             f"Lot {lot_id} is held.\n→ hitl-bridge audit report tells why; hitl-bridge recall {lot_id} lists what it let out\n"
         )
-    for why in result.lots.troubles:
+    for why in (*result.lots.troubles, *(f"Notices wait for {each}" for each in result.notices.troubles)):
         sys.stderr.write(f"{why}\n")
-    held = len(result.lots.held) + len(result.lots.troubles)
+    held = len(result.lots.held) + len(result.lots.troubles) + len(result.notices.troubles)
     _leave(result.troubles, problems=quarantined + rejected + _failed(result) + held)
 
 

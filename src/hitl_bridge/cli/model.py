@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +47,7 @@ def promote(
         result = bridge.promote(reason=reason, override=override, sign=sign, dry_run=dry_run)
     if as_json:
         print_json(result)
+        _leave(result.unpublished)
         return
     for why in result.against:
         console().print(f"AGAINST THE GATE: {why}", markup=False, style="bold red")
@@ -62,6 +64,7 @@ def promote(
     if result.thresholds == "proposed":
         said = 'Its thresholds were chosen and wait: hitl-bridge thresholds show, then approve --reason "…".'
         console().print(said, markup=False)
+    _leave(result.unpublished)
 
 
 def rollback(
@@ -77,12 +80,21 @@ def rollback(
         result = bridge.rollback(reason=reason, by=by, to=to, dry_run=dry_run)
     if as_json:
         print_json(result)
+        _leave(result.unpublished)
         return
     would = "Would go back" if dry_run else "Back"
     said = f"{would} to {result.champion} ({result.version}, signed off by {result.signed_off_by}) from {result.instead_of}."
     console().print(said, markup=False)
     if not dry_run:
         console().print(f"Tags: {', '.join(result.tags)}", markup=False)
+    _leave(result.unpublished)
+
+
+def _leave(unpublished: str | None) -> None:
+    """What was done stands; that others can't see it yet is a problem to tell."""
+    if unpublished is not None:
+        sys.stderr.write(f"Its tags are not published: {unpublished}\n")
+        raise typer.Exit(_WITH_PROBLEMS)
 
 
 def predict(

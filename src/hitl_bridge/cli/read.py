@@ -37,6 +37,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             **({"held lots": ", ".join(result.held)} if result.held else {}),
             **({"audit rate raised": result.audit_rate_raised} if result.audit_rate_raised else {}),
             "overdue": result.overdue,
+            "at risk": result.at_risk,
+            **({"notices not sent yet": f"{result.notices_waiting:,}"} if result.notices_waiting else {}),
             **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
             "last cycle": result.last_cycle or "none yet",
             "dataset version": result.dataset_version or "none yet",
@@ -63,7 +65,7 @@ def _said(verdict: Mapping[str, JSON]) -> str:
 
 def trace(
     context: typer.Context,
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, or the version of the candidate or champion.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id, or a model's version.")],
     replay: Annotated[
         bool, typer.Option("--replay", help="Compute its receipts again from the policy of the time, and compare.")
     ] = False,
@@ -87,28 +89,36 @@ def trace(
         console().print(line, markup=False)
 
 
+_OF_A_MODEL = (
+    ("Dataset versions", "versions", ("version", "added", "changed", "removed", "git_commit")),
+    ("Trained", "trainings", ("at", "by", "verdict", "dataset_version")),
+    ("In production", "in_production", ("number", "version", "since", "by", "reason")),
+)
+
+
 def _tell_model(model: Mapping[str, JSON]) -> None:
     trained, figures, verdict, sign_off, recipe = (
         each if isinstance(each := model.get(name), Mapping) else {}
         for name in ("trained_on", "figures", "verdict", "sign_off", "recipe")
     )
     overall = figures.get("overall")
-    roles, versions = model.get("roles"), model.get("versions")
+    roles = model.get("roles")
     facts(
         f"Model {model.get('model_version')}",
         {
             "is": ", ".join(str(role) for role in roles) if isinstance(roles, list) else "",
             "trained by": recipe.get("trainer"),
-            "on": f"{trained.get('rows')} items: {trained.get('sources')}",
+            "on": f"{trained.get('rows')} items: {trained.get('sources')}" if trained else "no longer known here",
             "snapshot": trained.get("snapshot_sha256"),
             "figures": overall or "none yet",
             "gate": verdict.get("verdict") or "nothing yet",
-            "signed off": f"{sign_off.get('by')}, {sign_off.get('promoted_at')}" if sign_off else "not in use",
+            "signed off": f"{sign_off.get('by')}, {sign_off.get('promoted_at')}" if sign_off else "never in use",
         },
     )
-    if isinstance(versions, list) and versions:
-        names = ("version", "added", "changed", "removed", "git_commit")
-        grid("Dataset versions", names, [[each.get(n) for n in names] for each in versions if isinstance(each, Mapping)])
+    for title, name, columns in _OF_A_MODEL:
+        rows = model.get(name)
+        if isinstance(rows, list) and rows:
+            grid(title, columns, [[each.get(column) for column in columns] for each in rows if isinstance(each, Mapping)])
 
 
 def _replay(context: typer.Context, item: str, *, as_json: bool) -> None:

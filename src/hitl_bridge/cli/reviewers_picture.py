@@ -19,6 +19,9 @@ def tell_reviewers(report: ReviewersReport) -> None:
     facts("All reviewers", dict(zip(_HEADS, _cells(report.everybody), strict=True)) | {"gold items": report.gold})
     if report.reviewers:
         grid("By reviewer", ("reviewer", *_HEADS), [(line.name, *_cells(line)) for line in report.reviewers])
+    if report.learning:
+        learners = [(each.reviewer, each.pool, f"{each.right} of {each.answered}", each.needed) for each in report.learning]
+        grid("Learning: their answers do not count yet", ("reviewer", "pool", "right at once", "needed"), learners)
     if report.scenarios:
         grid("By scenario", ("scenario", *_HEADS), [(line.name, *_cells(line)) for line in report.scenarios])
     _agreement("Agreement by project", "project", report.projects)

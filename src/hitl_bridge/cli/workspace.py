@@ -15,7 +15,9 @@ _WITH_PROBLEMS = 1
 
 def init(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The workspace to make.")] = Path(),
-    task: Annotated[str | None, typer.Option(help="text-classification or image-classification.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="text-classification, multi-label-text, entities or image-classification.")
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="a,b,c or @FILE (a JSON list, or one a line).")] = None,
     here: Annotated[bool, typer.Option("--here", help="Add to a repository that exists, touching nothing of it.")] = False,
     url: Annotated[str | None, typer.Option(help="The Label Studio to use, if you have one.")] = None,

@@ -234,7 +234,7 @@ class Answer:
     is judged. `confidence` is 1–5, or None if not asked.
 
     `reason_codes` are of the tier's own, or say why the item was rejected (`core.task_types.controls.REJECTIONS`);
-    `missing_label` names the label that should exist.
+    `missing_label` names the label that should exist; `scenario` is the one that the reviewer says this is.
     """
 
     output: JSONObject | None
@@ -244,6 +244,7 @@ class Answer:
     reason_codes: tuple[str, ...] = ()
     request: Request | None = None
     missing_label: str = ""
+    scenario: str = ""
 
     @property
     def rejects(self) -> bool:
@@ -318,7 +319,8 @@ class Decision:
     """The settled answer for one revision of an item. `seq` counts the times it was settled anew (0 = first).
 
     A `REMOVE` decision takes an earlier one back (its annotations were deleted); it has no output. `reason_codes` are those
-    of the answers behind it. `probability` is the consensus's, None where one person's word settled it.
+    of the answers behind it. `probability` is the consensus's, None where one person's word settled it. `scenario` is the one
+    that reviewers say this is, None where they do not say.
     """
 
     item_id: ItemId
@@ -335,6 +337,7 @@ class Decision:
     decided_at: datetime
     reason_codes: tuple[str, ...] = ()
     probability: float | None = None
+    scenario: str | None = None
 
     @property
     def decision_id(self) -> DecisionId:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from hitl_bridge.core.audits.lots import AuditTerms, LotPromise, promise_of
 from hitl_bridge.core.budget.budget_policy import BudgetPolicy
+from hitl_bridge.core.deadlines import AT_RISK, WorkingHours, shift
+from hitl_bridge.core.gold import GoldTerms, Newcomers
+from hitl_bridge.core.ladder import Rung
 from hitl_bridge.core.model import ADJUDICATION, Item, ProjectKey, Purpose, ReviewTask
-from hitl_bridge.core.people import Deciders, Former, Person, Role
+from hitl_bridge.core.notices import NoticeTerms
+from hitl_bridge.core.people import Deciders, Former, Person, Role, together
 from hitl_bridge.core.review.consensus import ConsensusRule
 from hitl_bridge.core.review.demands import Demands
 from hitl_bridge.core.review.handed_on import ReviewTerms
-from hitl_bridge.core.review.settle import SettlePolicy
-from hitl_bridge.core.routing import Pool, Tier
+from hitl_bridge.core.review.settle import SettlePolicy, asked_alike
+from hitl_bridge.core.routing import Pool, Tier, hours_of
 from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.triage.plan import TriagePlan
 from hitl_bridge.core.triage.selection import ReviewBudget
@@ -39,6 +43,12 @@ class ReviewPolicy:
     roster: tuple[Person, ...] = ()
     by_reviewer: bool = False
     former: Former = field(default_factory=dict)
+    gold: GoldTerms = field(default_factory=GoldTerms)
+    newcomers: Newcomers = field(default_factory=dict)
+    notices: NoticeTerms = field(default_factory=NoticeTerms)
+    adjudication_ladder: tuple[Rung, ...] | None = None
+    adjudication_criteria: str = ""
+    scenarios: tuple[str, ...] = ()
 
     @property
     def lot_promise(self) -> LotPromise | None:
@@ -48,7 +58,16 @@ class ReviewPolicy:
 
     def tier(self, name: str) -> Tier:
         """The tier of that name; adjudication is one that every workspace has."""
-        return adjudication_tier(self.adjudication_sla) if name == ADJUDICATION else self.tiers[name]
+        if name != ADJUDICATION:
+            return self.tiers[name]
+        usual = adjudication_tier(self.adjudication_sla)
+        return replace(usual, ladder=self.adjudication_ladder, criteria=self.adjudication_criteria)
+
+    def little_time(self, tier_name: str, purpose: Purpose) -> timedelta:
+        """With so much working time left, or less, an item is at risk."""
+        tier = self.tier(tier_name)
+        given = tier.sla if purpose is Purpose.REVIEW or tier_name == ADJUDICATION else self.audit_sla
+        return AT_RISK * given if tier.at_risk is None else tier.at_risk
 
     def settling(self, item: Item, tasks: Sequence[ReviewTask] = ()) -> SettlePolicy:
         """How the present round of `item` is settled; `tasks` are the item's, of all rounds.
@@ -57,7 +76,7 @@ class ReviewPolicy:
         """
         tier = self.tier(item.route.tier)
         return SettlePolicy(
-            eligible=self._eligible(item.route.pool, item.route.tier),
+            eligible=self._deciders(item, tasks),
             needed=item.route.reviewers,
             rule=ConsensusRule(tier.consensus),
             adjudication_sla=self.adjudication_sla,
@@ -65,7 +84,21 @@ class ReviewPolicy:
             returns_to=self._reviewed_in(item, tasks) if item.route.tier == ADJUDICATION else None,
             seats=tier.reviewers,
             most=tier.max_reviewers if item.triage.purpose is Purpose.REVIEW else 0,
+            parts=self.kind if self.kind.several else None,
+            hours=self.hours(item.route.pool, ADJUDICATION),
         )
+
+    def hours(self, pool: str, tier: str) -> WorkingHours | None:
+        """By which hours a deadline is counted there; None: by the clock, as in a pool or tier that the settings have no more."""
+        return hours_of(self.pools.get(pool), self.tier(tier)) if self.has_tier(tier) else None
+
+    def adjudicated_by(self, pool: str, now: datetime) -> datetime:
+        """When an adjudicator of that pool is to have answered."""
+        return shift(now, self.adjudication_sla, self.hours(pool, ADJUDICATION))
+
+    def has_tier(self, name: str) -> bool:
+        """Whether the settings have it (still)."""
+        return name == ADJUDICATION or name in self.tiers
 
     def _reviewed_in(self, item: Item, tasks: Sequence[ReviewTask]) -> ReviewTerms | None:
         """The tier in which `item` was last reviewed, as long as the settings have it."""
@@ -73,17 +106,35 @@ class ReviewPolicy:
         if not before:
             return None
         tier = self.tiers[max(before, key=lambda task: task.round).project_key.tier]
-        return ReviewTerms(tier.name, tier.reviewers, tier.sla)
+        return ReviewTerms(tier.name, tier.reviewers, tier.sla, self.hours(item.route.pool, tier.name))
+
+    def _deciders(self, item: Item, tasks: Sequence[ReviewTask]) -> Collection[str]:
+        """Who may decide the present round: those of the item's pool, and of pools that were asked the same before it."""
+        alike = asked_alike(item, tasks)
+        pools = [item.route.pool, *(task.project_key.team for task in tasks if task.push_key in alike)]
+        several = [self._eligible(pool, item.route.tier) for pool in dict.fromkeys(pools)]
+        return several[0] if len(several) == 1 else together(several)
 
     def _eligible(self, pool_name: str, tier: str) -> Collection[str]:
         """Who may decide; an empty set means everybody. Whoever adjudicates may also review."""
-        people = self.people(pool_name, tier)
+        people = self._staff(pool_name, tier)
         roles = [Role.ADJUDICATOR] if tier == ADJUDICATION and people else [Role.REVIEWER, Role.ADJUDICATOR]
         left = {email: until for role in roles for email, until in self.former.get((pool_name, role), {}).items()}
-        return Deciders(people, left) if people and left else people
+        new = {email: since for email, since in self._newcomers(pool_name, tier).items() if email in people}
+        begun = {email: since for email, since in new.items() if since is not None}
+        present = people - (new.keys() - begun.keys())
+        return Deciders(present, left, begun) if people and (left or new) else people
 
     def people(self, pool_name: str, tier: str) -> frozenset[str]:
-        """Who may decide now, an empty set meaning everybody."""
+        """Who may decide now and whom something can be given to; of a pool that names nobody, nobody."""
+        learning = {email for email, since in self._newcomers(pool_name, tier).items() if since is None}
+        return self._staff(pool_name, tier) - learning
+
+    def _newcomers(self, pool_name: str, tier: str) -> Mapping[str, datetime | None]:
+        return {} if tier == ADJUDICATION else self.newcomers.get(pool_name, {})
+
+    def _staff(self, pool_name: str, tier: str) -> frozenset[str]:
+        """Everybody of the pool for such a tier, an empty set meaning everybody there is."""
         pool = self.pools.get(pool_name)
         if pool is None or not pool.reviewers:
             return frozenset()
@@ -121,21 +172,24 @@ def _span(span: timedelta) -> str:
     return f"{round(hours)} h" if hours <= 48 else f"{round(hours / 24)} d"
 
 
-def criteria(tier: Tier) -> str:
-    """What to go by, in two sentences on each page."""
-    said = "Choose the label that fits best; “None of these” if no label fits or the item can't be judged."
-    return f"{said} Say why in a sentence that a colleague would understand." if tier.rationale_required else said
+def criteria(tier: Tier, kind: TaskType) -> str:
+    """What to go by, on each page: what the settings say of the tier, then two sentences that hold for all."""
+    said = kind.guidance
+    said = f"{said} Say why in a sentence that a colleague would understand." if tier.rationale_required else said
+    return f"{tier.criteria}\n{said}" if tier.criteria else said
 
 
-def instructions(key: ProjectKey, tier: Tier, labels: tuple[str, ...]) -> str:
+def instructions(key: ProjectKey, tier: Tier, kind: TaskType, labels: tuple[str, ...]) -> str:
     """The criteria of the tier as plain lines, shown before the first task. No value of the data is in it."""
     lines = [
         f"{key.team}: {key.tier} review.",
         "The model's answer is filled in. Read the item first, then keep the answer or change it.",
-        "Choose “None of these” if no label fits or the item can't be judged, and say why.",
-        "Keys: 1 to 9 choose a label, 0 is “None of these”, the letters beside the other answers choose those. X lets an "
-        "adjudicator decide. Ctrl+Enter submits; out of a text field, press Tab first.",
+        kind.guidance,
+        f"Keys: {kind.keys}, the letters beside the other answers choose those. X lets an adjudicator decide. Ctrl+Enter "
+        "submits; out of a text field, press Tab first.",
     ]
+    if tier.criteria:
+        lines.append(tier.criteria)
     if tier.checklist:
         lines.append("Check each of: " + "; ".join(tier.checklist) + ".")
     if tier.rationale_required:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from hitl_bridge.core import draws
+from hitl_bridge.core.deadlines import WorkingHours, local, shift
+from hitl_bridge.core.ladder import Rung
 from hitl_bridge.core.model import Purpose, Route, Triage
 from hitl_bridge.core.triage import reasons
 
@@ -26,6 +28,9 @@ class Tier:
 
     Where the reviewers agree too little one more is asked, up to `max_reviewers`; with the consensus `weighted` that is where
     the most probable answer is less probable than `min_probability`. `blind` is the share of reviews that show no prediction.
+    `criteria` is what its reviewers are to go by.
+    Time is that of the pool's working hours, unless the tier runs `around_the_clock`; with `at_risk` of it left or less an item
+    is at risk (None: a quarter of the time that it had). `ladder` is what happens to what is late (None: the usual).
     """
 
     name: str
@@ -40,16 +45,27 @@ class Tier:
     max_reviewers: int = 0
     min_probability: float = 0.9
     blind: float = 0.0
+    criteria: str = ""
+    around_the_clock: bool = False
+    at_risk: timedelta | None = None
+    ladder: tuple[Rung, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Who can judge what. `when` is a SQL expression over the prediction's fields; a pool without one takes the rest."""
+    """Who can judge what, and when they work (None: time is counted by the clock). `when` is a SQL expression over the
+    prediction's fields; a pool without one takes the rest."""
 
     name: str
     when: str | None = None
     reviewers: tuple[str, ...] = ()
     adjudicators: tuple[str, ...] = ()
+    hours: WorkingHours | None = None
+
+
+def hours_of(pool: Pool | None, tier: Tier) -> WorkingHours | None:
+    """By which hours a deadline of that tier is counted in that pool."""
+    return None if pool is None or tier.around_the_clock else pool.hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +85,10 @@ def choose_route(triage: Triage, pool: Pool, tier: Tier, received_at: datetime, 
             tier's second reviewer is for what the model doubts.
     """
     is_blind = triage.purpose in (Purpose.AUDIT, Purpose.UNIFORM)
-    due_at = received_at + (blind.sla if is_blind else tier.sla)
+    hours = hours_of(pool, tier)
+    due_at = shift(received_at, blind.sla if is_blind else tier.sla, hours)
     # A blind item is served as if it were due with the ordinary items of its project, or the last ones would be known.
-    served_by = received_at + tier.sla
+    served_by = shift(received_at, tier.sla, hours)
     risk, by_rule = (blind.mix, False) if is_blind else (triage.risk, triage.rule is not None)
     reviewers = 1 if is_blind else tier.reviewers
     return Route(
@@ -81,7 +98,7 @@ def choose_route(triage: Triage, pool: Pool, tier: Tier, received_at: datetime, 
         due_at=due_at,
         priority=priority(served_by, risk, by_rule=by_rule),
         blind=is_blind,
-        reason=_reason(pool.name, tier.name, reviewers, due_at),
+        reason=_reason(pool.name, tier.name, reviewers, local(due_at, hours)),
     )
 
 
@@ -97,19 +114,19 @@ def with_blind_draw(triage: Triage, route: Route, rate: float, drawn: float) -> 
     return replace(triage, blind_rate=rate, reason=reasons.BLIND), replace(route, blind=True)
 
 
-def postponed(route: Route, triage: Triage, by: timedelta) -> Route:
-    """The route of an item that waited for so long before anybody was to see it: the deadline did not run."""
-    due_at = route.due_at + by
+def postponed(route: Route, triage: Triage, by: timedelta, hours: WorkingHours | None = None) -> Route:
+    """The route of an item that waited for so long (in working time) before anybody was to see it: the deadline did not run."""
+    due_at = shift(route.due_at, by, hours)
     return replace(
         route,
         due_at=due_at,
         priority=priority(due_at, triage.risk, by_rule=triage.rule is not None),
-        reason=_reason(route.pool, route.tier, route.reviewers, due_at),
+        reason=_reason(route.pool, route.tier, route.reviewers, local(due_at, hours)),
     )
 
 
-def _reason(pool: str, tier: str, reviewers: int, due_at: datetime) -> str:
-    return f"{pool}, {tier} review, {_answers(reviewers)}, due {due_at:%Y-%m-%d %H:%M} UTC"
+def _reason(pool: str, tier: str, reviewers: int, due: str) -> str:
+    return f"{pool}, {tier} review, {_answers(reviewers)}, due {due}"
 
 
 def priority(due_at: datetime, risk: float, *, by_rule: bool) -> float:

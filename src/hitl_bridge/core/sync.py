@@ -34,6 +34,7 @@ from hitl_bridge.core.task_types.controls import (
     REASONS,
     REQUEST,
     RETURN,
+    SCENARIO,
     is_checklist,
 )
 from hitl_bridge.errors import ProjectChanged
@@ -315,6 +316,7 @@ def read_answer(controls: Mapping[str, Sequence[JSON]], kind: TaskType, labels: 
         confidence=int(rating) if isinstance(rating, int | float) else None,
         reason_codes=tuple(map(str, codes)),
         missing_label=_text(controls.get(NEW_LABEL, ())) if output is None else "",
+        scenario=_text(controls.get(SCENARIO, ())),
     )
 
 

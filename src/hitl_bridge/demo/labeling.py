@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hitl_bridge.adapters.label_studio.local_accounts import LocalAccounts, write_private
-from hitl_bridge.adapters.label_studio.local_server import HOST, LocalServer, PortInUse, require_free
+from hitl_bridge.adapters.label_studio.local_process import HOST, PortInUse, require_free
+from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.errors import UsageError
 from hitl_bridge.settings import cache_dir, load_settings, token_file
 

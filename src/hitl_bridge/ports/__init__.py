@@ -29,6 +29,10 @@ from hitl_bridge.ports.desk import QuarantinedRevision as QuarantinedRevision
 from hitl_bridge.ports.desk import Ruling as Ruling
 from hitl_bridge.ports.desk import UnreadableTask as UnreadableTask
 from hitl_bridge.ports.escalations import EscalationStore as EscalationStore
+from hitl_bridge.ports.escalations import OpenDeadline as OpenDeadline
+from hitl_bridge.ports.gold import AskedGold as AskedGold
+from hitl_bridge.ports.gold import BankedItem as BankedItem
+from hitl_bridge.ports.gold import GoldStore as GoldStore
 from hitl_bridge.ports.keeping import AccessToken as AccessToken
 from hitl_bridge.ports.keeping import AccessTokens as AccessTokens
 from hitl_bridge.ports.keeping import Backups as Backups
@@ -60,6 +64,10 @@ from hitl_bridge.ports.lots import ReceiptGroup as ReceiptGroup
 from hitl_bridge.ports.lots import ReceiptTallies as ReceiptTallies
 from hitl_bridge.ports.lots import Released as Released
 from hitl_bridge.ports.lots import UncountedFile as UncountedFile
+from hitl_bridge.ports.notices import Message as Message
+from hitl_bridge.ports.notices import NoticeStore as NoticeStore
+from hitl_bridge.ports.notices import Sender as Sender
+from hitl_bridge.ports.notices import WaitingNotice as WaitingNotice
 from hitl_bridge.ports.online import KnownItems as KnownItems
 from hitl_bridge.ports.online import OnlineRow as OnlineRow
 from hitl_bridge.ports.online import OnlineStore as OnlineStore
@@ -73,6 +81,9 @@ from hitl_bridge.ports.people import CheckedAnswer as CheckedAnswer
 from hitl_bridge.ports.people import NewAccount as NewAccount
 from hitl_bridge.ports.people import PeopleStore as PeopleStore
 from hitl_bridge.ports.policies import Policies as Policies
+from hitl_bridge.ports.prior import DecidedIndex as DecidedIndex
+from hitl_bridge.ports.prior import DecidedItem as DecidedItem
+from hitl_bridge.ports.prior import PriorStore as PriorStore
 from hitl_bridge.ports.record import RecordedAnswer as RecordedAnswer
 from hitl_bridge.ports.record import RecordedBatch as RecordedBatch
 from hitl_bridge.ports.record import RecordedDecision as RecordedDecision
@@ -83,12 +94,14 @@ from hitl_bridge.ports.reverts import Revert as Revert
 from hitl_bridge.ports.reverts import RevertChoice as RevertChoice
 from hitl_bridge.ports.reverts import Reverts as Reverts
 from hitl_bridge.ports.signing import Champion as Champion
+from hitl_bridge.ports.signing import PastModels as PastModels
 from hitl_bridge.ports.signing import PipelineApart as PipelineApart
 from hitl_bridge.ports.signing import PipelineOutputs as PipelineOutputs
 from hitl_bridge.ports.signing import Registry as Registry
 from hitl_bridge.ports.signing import SignedTag as SignedTag
 from hitl_bridge.ports.signing import SignOff as SignOff
 from hitl_bridge.ports.signing import SignOffs as SignOffs
+from hitl_bridge.ports.signing import TagRemote as TagRemote
 from hitl_bridge.ports.signing import Training as Training
 from hitl_bridge.ports.store import Attempts as Attempts
 from hitl_bridge.ports.store import Batch as Batch
@@ -99,6 +112,7 @@ from hitl_bridge.ports.store import UncommittedDecision as UncommittedDecision
 from hitl_bridge.ports.store import item_subject as item_subject
 from hitl_bridge.ports.thresholds import CalibrationItem as CalibrationItem
 from hitl_bridge.ports.thresholds import CalibrationRow as CalibrationRow
+from hitl_bridge.ports.thresholds import ModelAnswer as ModelAnswer
 from hitl_bridge.ports.thresholds import Standing as Standing
 from hitl_bridge.ports.thresholds import ThresholdRow as ThresholdRow
 from hitl_bridge.ports.thresholds import ThresholdStore as ThresholdStore

@@ -32,13 +32,14 @@ class PushOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProjectPlan:
-    """What a review project should look like."""
+    """What a review project should look like. `allow_empty`: whether an empty page can be submitted, as it says something."""
 
     key: ProjectKey
     title: str
     label_config: str
     instructions: str
     overlap: int
+    allow_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from hitl_bridge.core.model import JSONObject
+from hitl_bridge.core.model import Item, JSONObject
 from hitl_bridge.core.people import RosterChange, Term
 
 
@@ -57,6 +57,12 @@ class PeopleStore(Protocol):
 
     def open_work(self) -> Mapping[str, int]:
         """Tasks in each person's own projects that wait for their answer."""
+
+    def open_in_pools(self) -> Mapping[str, int]:
+        """Answers that are still to come to what people were asked, by pool."""
+
+    def reroute(self, moved: Sequence[tuple[Item, str]], at: datetime) -> None:
+        """The items go to these pools, with an event each. What is on its way already stays where it is."""
 
     def seconds_an_answer(self) -> Mapping[str, float]:
         """How long each person takes, on the average; pauses of more than half an hour count as half an hour."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +20,15 @@ class CalibrationItem:
     item: Item
     outcome: Outcome | None
     output: JSONObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What a model says of an item, how sure it is that all of it is right, and its scores by label (may be empty)."""
+
+    output: JSONObject
+    confidence: float
+    scores: Mapping[str, float]
 
 
 class Standing(StrEnum):

@@ -11,6 +11,7 @@ from hitl_bridge.core.model import JSON, ItemId, Op, Outcome, Split
 from hitl_bridge.core.triage.columns import RECEIPTS
 from hitl_bridge.errors import UnknownName
 from hitl_bridge.ports import Clock, Insights, OnlineStore, Receipts, StateStore, WorkspacePaths
+from hitl_bridge.services.desk.escalation import DeadlineLine
 from hitl_bridge.services.model.lineage import is_in_snapshot
 from hitl_bridge.services.model.reports import read_json
 
@@ -18,7 +19,7 @@ from hitl_bridge.services.model.reports import read_json
 @dataclass(frozen=True, slots=True)
 class Status:
     """How a workspace stands. Keys of `items` are item states, of `decisions` outcomes, of `lots` verdicts; `held` are the held
-    lots, `audit_rate_raised` says why the audit rate is raised."""
+    lots, `audit_rate_raised` says why the audit rate is raised. `deadlines` tell by pool and tier what is `at_risk`."""
 
     items: Mapping[str, int]
     tiers: Mapping[str, int]
@@ -35,6 +36,9 @@ class Status:
     lots: Mapping[str, int] = field(default_factory=dict)
     held: Sequence[str] = ()
     audit_rate_raised: str | None = None
+    at_risk: int = 0
+    deadlines: Sequence[DeadlineLine] = ()
+    notices_waiting: int = 0
 
 
 def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock, tiers: Sequence[str] = ()) -> Status:

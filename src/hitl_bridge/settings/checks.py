@@ -6,10 +6,12 @@ These look at the file's raw values, so that they speak even where some other pa
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
+from hitl_bridge.core.ladder import ADJUDICATOR
 from hitl_bridge.core.model import NONE_OF_THESE
+from hitl_bridge.core.task_types import TASK_TYPE_NAMES, task_type
 from hitl_bridge.core.task_types.controls import choice_problem, variable_problem
 from hitl_bridge.errors import SettingsProblem
 from hitl_bridge.ports import RuleChecker
@@ -22,7 +24,8 @@ AUTO = "auto"
 BY_BUDGET = "budget"
 """In place of a `max_risk`: chosen from the error budget."""
 
-_FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after", "reasons", "max_reviewers", "blind")
+_FOR_PEOPLE = ("reviewers", "sla", "consensus", "rationale", "checklist", "escalate_after", "reasons", "criteria",
+               "max_reviewers", "blind", "around_the_clock", "at_risk", "ladder")  # fmt: skip
 
 Complaint: TypeAlias = "tuple[Path, str]"
 Check: TypeAlias = "Callable[[dict[str, object]], Iterator[Complaint]]"
@@ -65,16 +68,20 @@ def labels_are_no_variables(values: dict[str, object]) -> Iterator[Complaint]:
 
 def choices_can_be_shown(values: dict[str, object]) -> Iterator[Complaint]:
     for name, tier in _mapping(values, "tiers").items():
-        if not isinstance(tier, dict):
-            continue
-        for key in ("checklist", "reasons"):
-            entries = [(place, each.strip()) for place, each in enumerate(_list(tier, key)) if isinstance(each, str)]
-            for place, entry in entries:
-                problem = choice_problem(entry) if entry else None
-                if problem is not None:
-                    yield ("tiers", name, key, place), problem
-            for place, entry, first in _repeated(entries, str):
-                yield ("tiers", name, key, place), f"{entry!r} stands here twice (also as number {first + 1}); remove one"
+        if isinstance(tier, dict):
+            for key in ("checklist", "reasons"):
+                yield from _bad_choices(_list(tier, key), ("tiers", name, key))
+    yield from _bad_choices(_list(values, "scenarios"), ("scenarios",))
+
+
+def _bad_choices(listed: Sequence[object], where: Path) -> Iterator[Complaint]:
+    entries = [(place, each.strip()) for place, each in enumerate(listed) if isinstance(each, str)]
+    for place, entry in entries:
+        problem = choice_problem(entry) if entry else None
+        if problem is not None:
+            yield (*where, place), problem
+    for place, entry, first in _repeated(entries, str):
+        yield (*where, place), f"{entry!r} stands here twice (also as number {first + 1}); remove one"
 
 
 def attributes_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
@@ -150,6 +157,12 @@ def costs_name_labels(values: dict[str, object]) -> Iterator[Complaint]:
                 yield ("triage", "costs", true, predicted), "is no error: the predicted label is the true one"
 
 
+def costs_are_of_one_label(values: dict[str, object]) -> Iterator[Complaint]:
+    task = values.get("task")
+    if _mapping(_mapping(values, "triage"), "costs") and task in TASK_TYPE_NAMES and task_type(str(task)).several:
+        yield ("triage", "costs"), f"can't be told where an answer has several parts, as with {task}: remove them"
+
+
 def auto_comes_first(values: dict[str, object]) -> Iterator[Complaint]:
     """`auto` is the first tier if it is there, nobody works in it, and another one is there for people."""
     tiers = _mapping(values, "tiers")
@@ -189,6 +202,51 @@ def more_reviewers_can_help(values: dict[str, object]) -> Iterator[Complaint]:
             yield ("tiers", name, "max_reviewers"), what
 
 
+def ladders_can_be_climbed(values: dict[str, object]) -> Iterator[Complaint]:
+    """Each step does one thing at one time, and none is there twice; and it leads somewhere that there is."""
+    known = _pool_names(values)
+    for name, tier in _mapping(values, "tiers").items():
+        if isinstance(tier, dict) and "ladder" in tier:
+            if tier.get("escalate_after") is not None:
+                what = "write it as a step of the ladder: {after: …, give_to: adjudicator}, counted from the deadline"
+                yield ("tiers", name, "escalate_after"), what
+            yield from _steps(("tiers", name, "ladder"), _list(tier, "ladder"), (*known, ADJUDICATOR))
+    yield from _steps(("adjudication", "ladder"), _list(_mapping(values, "adjudication"), "ladder"), known)
+
+
+def _steps(path: Path, steps: list[object], places: tuple[str, ...]) -> Iterator[Complaint]:
+    seen: dict[tuple[object, object, bool], int] = {}
+    for number, step in enumerate(steps):
+        if not isinstance(step, dict):
+            continue
+        if ("tell" in step) is ("give_to" in step):
+            yield (*path, number), "must either `tell: pool` (or lead) or `give_to:` a pool or adjudicator"
+        if "after" in step and "before" in step:
+            yield (*path, number), "is either so long `after` the deadline or so long `before` it"
+        place = step.get("give_to")
+        if isinstance(place, str) and place not in places:
+            yield (*path, number, "give_to"), unknown_word("pool", place, places)
+        what = (step.get("tell"), place, "before" in step and "tell" in step)
+        if what in seen:
+            yield (*path, number), f"does what step {seen[what] + 1} does; each is taken once"
+        seen.setdefault(what, number)
+
+
+def notices_name_pools(values: dict[str, object]) -> Iterator[Complaint]:
+    known = _pool_names(values)
+    for name in _mapping(_mapping(values, "notices"), "pools"):
+        if name not in known:
+            yield ("notices", "pools", name), unknown_word("pool", name, known)
+    for place, pool in _pools(values):
+        if pool.get("name") == ADJUDICATOR:
+            what = f"{ADJUDICATOR!r} is what a ladder calls a pool's adjudicators; choose another name"
+            yield ("expertise", place, "name"), what
+
+
+def _pool_names(values: dict[str, object]) -> tuple[str, ...]:
+    return tuple(str(pool.get("name")) for _, pool in _pools(values)) if "expertise" in values else ("general",)
+
+
 def pools_are_distinct(values: dict[str, object]) -> Iterator[Complaint]:
     names = ((place, pool.get("name")) for place, pool in _pools(values))
     texts = ((place, name) for place, name in names if isinstance(name, str))
@@ -218,7 +276,7 @@ def people_stand_once(values: dict[str, object]) -> Iterator[Complaint]:
 
 
 def the_roster_names_pools(values: dict[str, object]) -> Iterator[Complaint]:
-    known = tuple(str(pool.get("name")) for _, pool in _pools(values)) if "expertise" in values else ("general",)
+    known = _pool_names(values)
     people = [(place, person) for place, person in enumerate(_list(values, "roster")) if isinstance(person, dict)]
     for place, person in people:
         for number, pool in enumerate(_list(person, "pools")):
@@ -305,9 +363,12 @@ _CHECKS: tuple[Check, ...] = (
     tiers_rise,
     only_auto_has_a_budget,
     costs_name_labels,
+    costs_are_of_one_label,
     auto_comes_first,
     consensus_fits_reviewers,
     more_reviewers_can_help,
+    ladders_can_be_climbed,
+    notices_name_pools,
     pools_are_distinct,
     the_last_pool_takes_the_rest,
     people_stand_once,

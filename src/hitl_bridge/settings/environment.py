@@ -9,6 +9,8 @@ HITL_CACHE_DIR            where a local Label Studio is installed; otherwise `hi
 HITL_APPROVER_TOKEN       the access token of who signs off thresholds that let more through; otherwise the next one's file
 HITL_APPROVER_TOKEN_FILE  a file of mode 0600 that holds it
 HITL_RECALL_SECRET        with which calls to `audit.recall_webhook` are signed
+HITL_NOTICES              where notices go, a line for each channel: its name, a space, the address
+HITL_NOTICES_FILE         a file of mode 0600 that holds these lines; otherwise `.hitl/notices`
 NOTIFY_SOCKET             set by systemd: where the daemon says that it is ready and alive
 """
 
@@ -30,6 +32,8 @@ WORKSPACE_KEY = "HITL_WORKSPACE_KEY"
 CACHE_DIR = "HITL_CACHE_DIR"
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 RECALL_SECRET = "HITL_RECALL_SECRET"  # noqa: S105
+NOTICES = "HITL_NOTICES"
+NOTICES_FILE = "HITL_NOTICES_FILE"
 APPROVER_TOKEN = "HITL_APPROVER_TOKEN"  # noqa: S105
 APPROVER_TOKEN_FILE = "HITL_APPROVER_TOKEN_FILE"  # noqa: S105
 
@@ -77,6 +81,30 @@ def approver_token(environ: Mapping[str, str]) -> Secret | None:
     named = environ.get(APPROVER_TOKEN_FILE, "").strip()
     kept = private_text(Path(named)) if named else ""
     return Secret(kept) if kept else None
+
+
+def notices_file(root: Path) -> Path:
+    return root / ".hitl" / "notices"
+
+
+def notice_addresses(root: Path, environ: Mapping[str, str]) -> dict[str, Secret]:
+    """The address of each channel. Raises UsageError if others can read the file, or a line is none; never repeating one."""
+    named = environ.get(NOTICES_FILE, "").strip()
+    given = environ.get(NOTICES, "")
+    source = NOTICES if given.strip() else named or str(notices_file(root))
+    text = given if given.strip() else private_text(Path(source))
+    found: dict[str, Secret] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name, _, address = line.strip().partition(" ")
+        if not name or name.startswith("#"):
+            continue
+        if not address.strip() or name in found:
+            what = "is there twice" if name in found else "has no address"
+            raise UsageError(
+                f"Line {number} of {source}: the channel {what}.", remedy="Write a line for each: its name, a space, its address."
+            )
+        found[name] = Secret(address.strip())
+    return found
 
 
 def notify_socket(environ: Mapping[str, str]) -> str | None:

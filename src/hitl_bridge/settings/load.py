@@ -14,6 +14,8 @@ from hitl_bridge.core.audits.lots import AuditTerms
 from hitl_bridge.core.budget.budget_policy import BudgetPolicy
 from hitl_bridge.core.budget.costs import costs_of
 from hitl_bridge.core.dataset.record import DataUse
+from hitl_bridge.core.deadlines import WorkingHours
+from hitl_bridge.core.gold import GoldTerms
 from hitl_bridge.core.people import Person, with_roster
 from hitl_bridge.core.refresh import RetrainTerms
 from hitl_bridge.core.routing import Pool, Tier
@@ -26,6 +28,8 @@ from hitl_bridge.settings import environment
 from hitl_bridge.settings.checks import AUTO, BY_BUDGET, cross_problems, expression_problems
 from hitl_bridge.settings.complaints import shape_problems
 from hitl_bridge.settings.document import Document, read_document
+from hitl_bridge.settings.people import FILE as PEOPLE_FILE
+from hitl_bridge.settings.people import told_apart, with_people
 from hitl_bridge.settings.schema import (
     DaemonSection,
     HitlYaml,
@@ -35,10 +39,15 @@ from hitl_bridge.settings.schema import (
     TierSection,
     web_address,
 )
+from hitl_bridge.settings.time import notice_terms, rungs, working_hours
 from hitl_bridge.settings.tree import PIPELINE_APART, DaemonSettings, Secret, Settings
 
-_NOT_POLICY = {"privacy", "sign_off", "retrain", "roster", "label_studio", "store", "git", "daemon"}
-_PEOPLE = ("reviewers", "adjudicators")
+_NOT_POLICY = {"scenarios", "gold", "working_hours", "notices", "privacy", "sign_off", "retrain", "roster",
+               "label_studio", "store", "git", "daemon"}  # fmt: skip
+_LATER = ("criteria", "reasons", "around_the_clock", "at_risk", "ladder")
+_PEOPLE = ("reviewers", "adjudicators", "working_hours")
+"""Of a pool who is in it today, and when they work."""
+
 _NO_TIER = ("max_reviews", "random_arm", "spread_over")
 """Settings under `triage` that decide when an item is seen, and no tier."""
 
@@ -55,7 +64,7 @@ def load_settings(root: Path, environ: Mapping[str, str] | None = None, *, rules
     root = root.absolute()
     known = os.environ if environ is None else environ
     path = WorkspacePaths(root).settings
-    return _settings(root, check_settings(_content(path), path.name, rules), known)
+    return _settings(root, check_settings(_content(path), path.name, rules, _people(root)), known)
 
 
 def load_other_settings(
@@ -64,17 +73,21 @@ def load_other_settings(
     """The settings that the workspace at `root` would have if `file` were its `hitl.yaml`. Raises as `load_settings` does."""
     if not file.is_file():
         raise UsageError(f"There is no file {file}.", remedy="Name a copy of hitl.yaml with other tiers or rates.")
-    checked = check_settings(_content(file), file.name, rules)
+    checked = check_settings(_content(file), file.name, rules, _people(root))
     return _settings(root.absolute(), checked, os.environ if environ is None else environ)
 
 
-def check_settings(content: bytes, name: str = "hitl.yaml", rules: RuleChecker | None = None) -> HitlYaml:
-    """The checked content of a settings file. Raises SettingsError with every mistake, in the order of the lines."""
-    document = read_document(content)
+def check_settings(
+    content: bytes, name: str = "hitl.yaml", rules: RuleChecker | None = None, people: bytes | None = None
+) -> HitlYaml:
+    """The checked content of a settings file, and of the one that holds the roster if it is apart (`people`). Raises
+    SettingsError with every mistake, in the order of the lines."""
+    document = read_document(content) if people is None else with_people(read_document(content), people)
     checked, problems = _validated(document) if document.values or not document.problems else (None, [])
-    problems = [*document.problems, *problems, *cross_problems(document)]
+    problems += cross_problems(document)
     if rules is not None and not any(problem.where.startswith("attributes") for problem in problems):
         problems += expression_problems(document, rules)
+    problems = [*document.problems, *(problems if people is None else told_apart(problems))]
     if problems or checked is None:
         raise SettingsError(name, tuple(sorted(set(problems), key=lambda problem: (problem.line, problem.where))))
     return checked
@@ -88,6 +101,12 @@ def _content(path: Path) -> bytes:
         raise UsageError(f"There is no {path.name} in {path.parent}.", remedy=remedy) from None
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.", remedy="Make it a file that you can read.") from None
+
+
+def _people(root: Path) -> bytes | None:
+    """The roster's own file, if there is one."""
+    path = root / PEOPLE_FILE
+    return _content(path) if path.is_file() else None
 
 
 def _validated(document: Document) -> tuple[HitlYaml | None, list[SettingsProblem]]:
@@ -111,9 +130,15 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         tiers=tuple(_tier(name, tier) for name, tier in file.tiers.items() if name != AUTO),
         audit_sla=file.audit.sla,
         adjudication_sla=file.adjudication.sla,
-        pools=with_roster(map(_pool, file.expertise), roster := tuple(map(_person, file.roster))),
+        adjudication_ladder=rungs(file.adjudication.ladder),
+        adjudication_criteria=file.adjudication.criteria or "",
+        scenarios=tuple(file.scenarios),
+        notices=notice_terms(file.notices, file.working_hours, root.name),
+        notice_addresses=environment.notice_addresses(root, environ),
+        pools=with_roster(_pools(file), roster := tuple(map(_person, file.roster))),
         roster=roster,
         by_reviewer=file.assignment == "reviewer",
+        gold=GoldTerms(file.gold.share, file.gold.onboarding, file.gold.passing),
         workspace_key=environment.workspace_key(root, environ),
         cache_dir=environment.cache_dir(environ),
         pipeline_file=_pipeline_file(root),
@@ -216,10 +241,10 @@ def policy_version(file: HitlYaml) -> str:
     policy = file.model_dump(mode="json", exclude=_NOT_POLICY)
     policy["triage"] = {name: value for name, value in policy["triage"].items() if name not in _NO_TIER}
     policy["audit"] = {name: value for name, value in policy["audit"].items() if name not in _NO_AUDIT}
-    # Reason codes are named only where there are some: a policy of before them keeps its version.
-    policy["tiers"] = [
-        (name, {key: value for key, value in tier.items() if key != "reasons" or value}) for name, tier in policy["tiers"].items()
-    ]
+    # What came later is named only where there is some: a policy of before it keeps its version.
+    policy["tiers"] = [(name, {key: value for key, value in tier.items() if key not in _LATER or value})
+                       for name, tier in policy["tiers"].items()]  # fmt: skip
+    policy["adjudication"] = {key: value for key, value in policy["adjudication"].items() if key not in _LATER or value}
     policy["expertise"] = [{name: value for name, value in pool.items() if name not in _PEOPLE} for pool in policy["expertise"]]
     canonical = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "p-" + hashlib.sha256(canonical.encode("utf-8")).hexdigest()[:12]
@@ -245,11 +270,21 @@ def _tier(name: str, tier: TierSection) -> Tier:
         max_reviewers=tier.max_reviewers or 0,
         min_probability=tier.min_probability,
         blind=tier.blind,
+        around_the_clock=tier.around_the_clock,
+        at_risk=tier.at_risk,
+        ladder=rungs(tier.ladder),
+        criteria=tier.criteria or "",
     )
 
 
-def _pool(pool: PoolSection) -> Pool:
-    return Pool(pool.name, pool.when, tuple(pool.reviewers), tuple(pool.adjudicators))
+def _pools(file: HitlYaml) -> list[Pool]:
+    """Who says no working hours of their own has those of the workspace, and shares the one calendar."""
+    usual = working_hours(file.working_hours)
+    return [_pool(pool, working_hours(pool.working_hours) or usual) for pool in file.expertise]
+
+
+def _pool(pool: PoolSection, hours: WorkingHours | None) -> Pool:
+    return Pool(pool.name, pool.when, tuple(pool.reviewers), tuple(pool.adjudicators), hours)
 
 
 def _person(person: PersonSection) -> Person:

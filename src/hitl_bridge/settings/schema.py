@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints
 
 from hitl_bridge.core.model import ADJUDICATION, NONE_OF_THESE
 from hitl_bridge.core.people import WEEKLY
@@ -17,7 +17,9 @@ from hitl_bridge.core.routing import ConsensusName
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from hitl_bridge.core.triage.columns import PREDICTIONS
-from hitl_bridge.settings.durations import Quota, duration_text, parse_duration, parse_quota, quota_text
+from hitl_bridge.settings.durations import Quota, parse_quota, quota_text
+from hitl_bridge.settings.section import Duration, Section
+from hitl_bridge.settings.time import HoursSection, Ladder, NoticesSection
 
 ASSIGNMENTS = ("pool", "reviewer")
 
@@ -183,14 +185,6 @@ def unknown_word(kind: str, word: str, known: tuple[str, ...]) -> str:
     return f"there is no {kind} {word!r}; {hint}"
 
 
-def _duration(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("must be a duration like 30m, 4h or 2d (a number alone has no unit)")
-    return parse_duration(value)
-
-
 def _quota(value: object) -> object:
     if value is None or isinstance(value, Quota):
         return value
@@ -200,21 +194,15 @@ def _quota(value: object) -> object:
 
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]
 Reviews = Annotated[Quota, BeforeValidator(_quota), PlainSerializer(quota_text)]
 TierName = Annotated[str, AfterValidator(_tier_name)]
 PoolName = Annotated[str, AfterValidator(_name)]
 Email = Annotated[str, AfterValidator(_email)]
 AttributeType = Literal["float", "integer", "string", "boolean"]
 Label = Annotated[str, AfterValidator(_label)]
-
-
-class Section(BaseModel):
-    """A mapping of the file: nothing that is not known, nothing silently turned into another type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class LabelStudio(Section):
@@ -293,7 +281,7 @@ class TriageSection(Section):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     max_reviews: Reviews | None = None
     random_arm: Annotated[float, Field(ge=0, le=1)] = 0.1
-    spread_over: Literal["words", "scores"] = "words"
+    spread_over: Literal["words", "scores", "both"] = "words"
     of: Literal["all", "approved"] = "all"
     per: Literal["scenario"] | None = None
     costs: dict[str, Annotated[float | dict[str, float], BeforeValidator(_cost)]] = Field(default_factory=dict)
@@ -309,10 +297,14 @@ class TierSection(Section):
     rationale: Literal["required", "optional"] = "optional"
     checklist: list[Text] = Field(default_factory=list, max_length=20)
     reasons: list[Text] = Field(default_factory=list, max_length=6)
+    criteria: Paragraph | None = None
     escalate_after: Duration | None = None
     max_reviewers: Annotated[int, Field(ge=1, le=9)] | None = None
     min_probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     blind: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    around_the_clock: bool = False
+    at_risk: Duration | None = None
+    ladder: Ladder | None = None
 
 
 def _lot(span: timedelta) -> timedelta:
@@ -337,6 +329,14 @@ class PrivacySection(Section):
 
 class AdjudicationSection(Section):
     sla: Duration = timedelta(hours=24)
+    criteria: Paragraph | None = None
+    ladder: Ladder | None = None
+
+
+class GoldSection(Section):
+    share: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    onboarding: Annotated[int, Field(ge=0, le=500)] = 0
+    passing: Annotated[float, Field(ge=0.5, le=1)] = 0.8
 
 
 class PoolSection(Section):
@@ -344,6 +344,7 @@ class PoolSection(Section):
     when: Expression | None = None
     reviewers: list[Email] = Field(default_factory=list, max_length=500)
     adjudicators: list[Email] = Field(default_factory=list, max_length=500)
+    working_hours: HoursSection = HoursSection()
 
 
 class PersonSection(Section):
@@ -370,6 +371,7 @@ class HitlYaml(Section):
     daemon: DaemonSection = DaemonSection()
     sign_off: SignOffSection = SignOffSection()
     retrain: RetrainSection = RetrainSection()
+    scenarios: list[Text] = Field(default_factory=list, max_length=6)
     attributes: Annotated[
         dict[Annotated[str, AfterValidator(_attribute)], AttributeType], Field(default_factory=dict, max_length=200)
     ]
@@ -378,6 +380,9 @@ class HitlYaml(Section):
     audit: AuditSection = AuditSection()
     adjudication: AdjudicationSection = AdjudicationSection()
     privacy: PrivacySection = PrivacySection()
+    working_hours: HoursSection = HoursSection()
+    notices: NoticesSection = NoticesSection()
+    gold: GoldSection = GoldSection()
     assignment: Annotated[str, AfterValidator(_assignment)] = "pool"
     roster: Annotated[list[PersonSection], Field(default_factory=list, max_length=2_000)]
     expertise: Annotated[list[PoolSection], Field(default_factory=_general, min_length=1, max_length=50)]

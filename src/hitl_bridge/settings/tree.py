@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from hitl_bridge.core.audits.lots import AuditTerms
 from hitl_bridge.core.budget.budget_policy import BudgetPolicy
 from hitl_bridge.core.dataset.record import DataUse
+from hitl_bridge.core.gold import GoldTerms
+from hitl_bridge.core.ladder import Rung
+from hitl_bridge.core.notices import NoticeTerms
 from hitl_bridge.core.people import Person
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.refresh import RetrainTerms
@@ -85,6 +89,12 @@ class Settings:
     audits: AuditTerms = field(default_factory=AuditTerms)
     roster: tuple[Person, ...] = ()
     by_reviewer: bool = False
+    gold: GoldTerms = field(default_factory=GoldTerms)
+    adjudication_ladder: tuple[Rung, ...] | None = None
+    adjudication_criteria: str = ""
+    scenarios: tuple[str, ...] = ()
+    notices: NoticeTerms = field(default_factory=NoticeTerms)
+    notice_addresses: Mapping[str, Secret] = field(default_factory=dict)
     recall_secret: Secret | None = None
     daemon: DaemonSettings = DaemonSettings()
     sign_off: SignOffTerms = field(default_factory=SignOffTerms)
@@ -111,4 +121,9 @@ class Settings:
             audits=self.audits,
             roster=self.roster,
             by_reviewer=self.by_reviewer,
+            gold=self.gold,
+            adjudication_ladder=self.adjudication_ladder,
+            adjudication_criteria=self.adjudication_criteria,
+            scenarios=self.scenarios,
+            notices=self.notices,
         )

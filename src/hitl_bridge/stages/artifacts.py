@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from hitl_bridge.core.dataset.change import version_order
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types import TaskType, task_type
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.stages.files import canonical, digests, read_json, sha256, write_json
 from hitl_bridge.stages.params import StageParams
-from hitl_bridge.stages.snapshot import DECISIONS, Example
-from hitl_bridge.stages.trainers import Model, Scores, Setup, Unlabelled, trainer
+from hitl_bridge.stages.snapshot import DECISIONS, Example, labels_of
+from hitl_bridge.stages.trainers import AnsweringModel, Model, Predicted, Scores, Setup, Unlabelled, trainer, with_scores
 
 MODEL_JSON = "model.json"
 CANDIDATE = Path("models/candidate")
@@ -31,19 +32,37 @@ class LoadedModel:
     model_version: str
     snapshot_sha256: str
     labels: tuple[str, ...]
-    model: Model
+    model: Model | AnsweringModel
     own_labels: tuple[str, ...]
+    kind: TaskType
 
     def scores(self, items: Sequence[Unlabelled]) -> Scores:
         """In columns of `labels`: a label that the model does not know has 0, one that the workspace dropped is left out."""
         import numpy as np
 
-        own = self.model.scores(items)
+        own = with_scores(self.model).scores(items)
         scores = np.zeros((len(items), len(self.labels)))
         for column, label in enumerate(self.labels):
             if label in self.own_labels:
                 scores[:, column] = own[:, self.own_labels.index(label)]
         return scores
+
+    def answers(self, items: Sequence[Unlabelled]) -> list[Predicted]:
+        """What it says of each item; parts whose label the workspace dropped are left out."""
+        if isinstance(self.model, AnsweringModel):
+            return [self._of_today(said) for said in self.model.answers(items)]
+        return from_scores(self.scores(items), self.labels, self.kind)
+
+    def _of_today(self, said: Predicted) -> Predicted:
+        parts = self.kind.parts(said.output)
+        kept = [part for part in parts if self.kind.label_of(part) in self.labels]
+        return said if len(kept) == len(parts) else replace(said, output=self.kind.whole(kept))
+
+
+def from_scores(scores: Scores, labels: Sequence[str], kind: TaskType) -> list[Predicted]:
+    """What rows of scores say, in columns of `labels`."""
+    by_label = ({label: float(score) for label, score in zip(labels, row, strict=True)} for row in scores)
+    return [Predicted(*kind.answer(row), row) for row in by_label]
 
 
 def describe(
@@ -57,7 +76,7 @@ def describe(
         "trainer": params.train.trainer,
         "params": asdict(params.train),
         "fitted": dict(fitted),
-        "trained_on": _trained_on(examples, snapshot_sha256),
+        "trained_on": _trained_on(examples, snapshot_sha256, params.kind),
         "files": digests(folder),
         "libraries": {name: version(name) for name in _LIBRARIES},
     }
@@ -66,11 +85,11 @@ def describe(
     return model_version
 
 
-def _trained_on(examples: Sequence[Example], snapshot_sha256: str) -> dict[str, object]:
+def _trained_on(examples: Sequence[Example], snapshot_sha256: str, kind: TaskType) -> dict[str, object]:
     return {
         "rows": len(examples),
         "sources": dict(Counter(example.source for example in examples)),
-        "labels": dict(Counter(example.label for example in examples)),
+        "labels": dict(Counter(label for example in examples for label in labels_of(example, kind))),
         "versions": sorted({e.version for e in examples if e.source == DECISIONS}, key=version_order),
         "snapshot_sha256": snapshot_sha256,
     }
@@ -125,4 +144,5 @@ def _load(root: Path, folder: Path, described: Mapping[str, JSON], labels: tuple
     options = params.get("options")
     setup = Setup(root, own_labels, options=options if isinstance(options, Mapping) else {})
     model = trainer(str(described.get("trainer"))).load(folder, setup, fitted if isinstance(fitted, Mapping) else {})
-    return LoadedModel(str(described["model_version"]), str(trained.get("snapshot_sha256")), labels, model, own_labels)
+    kind, snapshot = task_type(str(described.get("task"))), str(trained.get("snapshot_sha256"))
+    return LoadedModel(str(described["model_version"]), snapshot, labels, model, own_labels, kind)

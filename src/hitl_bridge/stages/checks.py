@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from hitl_bridge.core.gating.checks import Check, CheckKind, CheckResult, inputs_of, judge_checks, read_check
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.task_types import TaskType
@@ -76,10 +78,27 @@ def _plain(value: object) -> JSON:
     return plain
 
 
-def run_checks(checks: Sequence[Check], models: Mapping[str, LoadedModel], labels: Sequence[str]) -> dict[str, list[CheckResult]]:
+def run_checks(
+    checks: Sequence[Check], models: Mapping[str, LoadedModel], kind: TaskType, labels: Sequence[str]
+) -> dict[str, list[CheckResult]]:
     """How each model does; the candidate's results say how many cases the champion fails."""
     items = [Unlabelled(f"check-{number}", shown) for number, shown in enumerate(inputs_of(checks))]
-    return {name: judge_checks(checks, model.scores(items), labels) if items else [] for name, model in models.items()}
+    if not items:
+        return {name: [] for name in models}
+    if not kind.several:
+        return {name: judge_checks(checks, model.scores(items), labels) for name, model in models.items()}
+    return {name: _by_answers(checks, model, items, labels) for name, model in models.items()}
+
+
+def _by_answers(
+    checks: Sequence[Check], model: LoadedModel, items: Sequence[Unlabelled], labels: Sequence[str]
+) -> list[CheckResult]:
+    """Where an item can have several labels: a label without a score counts as sure if it is named, else as surely absent."""
+    answers = model.answers(items)
+    said = [frozenset(map(model.kind.label_of, model.kind.parts(each.output))) for each in answers]
+    scores = [[each.scores.get(label, float(label in named)) for label in labels]
+              for each, named in zip(answers, said, strict=True)]  # fmt: skip
+    return judge_checks(checks, np.array(scores), labels, said)
 
 
 def to_json(results: Mapping[str, Sequence[CheckResult]]) -> dict[str, object]:

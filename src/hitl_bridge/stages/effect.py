@@ -20,10 +20,10 @@ from hitl_bridge.core.dataset.splits import keep_apart
 from hitl_bridge.core.model import Split
 from hitl_bridge.errors import UnknownName, UsageError
 from hitl_bridge.stages.learner import Learner
-from hitl_bridge.stages.metrics import Flags, outcomes
+from hitl_bridge.stages.metrics import Flags
 from hitl_bridge.stages.params import StageParams, load_params
 from hitl_bridge.stages.prepare import base_data, decided, nearly_measured, segments
-from hitl_bridge.stages.snapshot import DECISIONS, FOLDER, Example, keys, read_examples
+from hitl_bridge.stages.snapshot import DECISIONS, FOLDER, Example, keys, known, read_examples
 
 RESAMPLES = 10_000
 _CONFIDENCE = 0.95
@@ -70,10 +70,10 @@ def effect(root: Path, version: str) -> Effect:
     name = f"v{version.removeprefix(TAG).removeprefix('v')}"
     versions = [each for each, _ in segments(root / "data/decisions")]
     if name not in versions:
-        known = ", ".join(sorted(versions, key=version_order)) or "none yet"
-        raise UnknownName("dataset version", version, remedy=f"Versions here: {known}.")
+        there = ", ".join(sorted(versions, key=version_order)) or "none yet"
+        raise UnknownName("dataset version", version, remedy=f"Versions here: {there}.")
     train, holdout = (read_examples(root / FOLDER / f"{split.value}.parquet") for split in (Split.TRAIN, Split.HOLDOUT))
-    measured = [example for example in holdout if example.label in params.labels]
+    measured = known(holdout, params.kind, params.labels)
     without = _without(root, params, name, train, [*measured, *read_examples(root / FOLDER / "calibration.parquet")])
     if not measured or not without:
         raise UsageError(
@@ -111,16 +111,14 @@ def _others(folder: Path, name: str) -> list[Segment]:
 def _compared(
     learner: Learner, name: str, train: Sequence[Example], without: Sequence[Example], measured: Sequence[Example]
 ) -> Effect:
-    labels = learner.setup.labels
-    truth = [labels.index(example.label) for example in measured]
-    ours, theirs = (outcomes(learner.scores(examples, measured), truth) for examples in (train, without))
-    low, high = _interval(ours.right, theirs.right)
+    ours, theirs = (learner.judged(examples, measured) for examples in (train, without))
+    low, high = _interval(ours.outcomes.right, theirs.outcomes.right)
     told = (
-        Flip(example.item_id, example.label, labels[b], labels[a])
-        for example, a, b in zip(measured, ours.predicted, theirs.predicted, strict=True)
+        Flip(example.item_id, example.label, b, a)
+        for example, a, b in zip(measured, ours.said, theirs.said, strict=True)
         if a != b
     )
-    one, other = float(ours.right.mean()), float(theirs.right.mean())
+    one, other = float(ours.outcomes.right.mean()), float(theirs.outcomes.right.mean())
     changed = _contents(train) ^ _contents(without)
     return Effect(name, len({item_id for item_id, _ in changed}), len(measured), one, other, one - other, low, high, tuple(told))
 

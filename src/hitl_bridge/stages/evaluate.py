@@ -16,11 +16,12 @@ from hitl_bridge.stages.artifacts import CANDIDATE, CHAMPION, LoadedModel, load_
 from hitl_bridge.stages.checks import RESULTS, read_checks, run_checks, to_json
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import sha256, write_bytes, write_csv, write_json
+from hitl_bridge.stages.judging import Judged, judge
 from hitl_bridge.stages.latency import Latency, single_item_latency
-from hitl_bridge.stages.metrics import Flags, Outcomes, figures, outcomes, reliability
-from hitl_bridge.stages.params import load_params
+from hitl_bridge.stages.metrics import Flags, Outcomes, figures, reliability
+from hitl_bridge.stages.params import StageParams, load_params
 from hitl_bridge.stages.slices import COLUMNS, slices
-from hitl_bridge.stages.snapshot import FOLDER, Example, read_examples
+from hitl_bridge.stages.snapshot import FOLDER, Example, known, labels_of, read_examples
 from hitl_bridge.stages.trainers import Unlabelled
 
 if TYPE_CHECKING:
@@ -32,30 +33,34 @@ LATENCY = Path("reports/latency.json")
 
 @dataclass(frozen=True, slots=True)
 class _Evaluated:
-    """A model's outcomes on the holdout, and how long they took."""
+    """How a model did on the holdout, and how long that took."""
 
     model: LoadedModel
-    found: Outcomes
+    judged: Judged
     seconds: float
+
+    @property
+    def found(self) -> Outcomes:
+        return self.judged.outcomes
 
 
 def evaluate(root: Path) -> str:
     """Measures the models of the workspace at `root`; returns the candidate's accuracy in a sentence."""
     params = load_params(root)
     holdout_file = root / FOLDER / f"{Split.HOLDOUT.value}.parquet"
-    holdout = [example for example in read_examples(holdout_file) if example.label in params.labels]
+    holdout = known(read_examples(holdout_file), params.kind, params.labels)
     found_models = {"candidate": load_candidate(root, params.labels), "champion": load_champion(root, params.labels)}
     models = {name: model for name, model in found_models.items() if model is not None}
     checks = read_checks(root, params.kind, params.labels)
-    done = {name: _evaluated(model, holdout, params.labels) for name, model in models.items()}
+    done = {name: _evaluated(model, holdout, params) for name, model in models.items()}
     bins = params.evaluate.bins
     sizes = {"candidate": _size(root / CANDIDATE), "champion": _size(root / CHAMPION)}
     write_json(root / "reports/metrics.json", {name: _report(each, holdout, bins, sizes[name]) for name, each in done.items()})
     single = single_item_latency(models, [Unlabelled(e.item_id, e.input) for e in holdout], params.evaluate.latency_items)
     write_json(root / LATENCY, {name: _latency(each, single[name]) for name, each in done.items()})
-    write_json(root / RESULTS, to_json(run_checks(checks, models, params.labels)))
-    _write_plots(root / "reports/plots", done, holdout, params.labels, bins)
-    paired = _paired(done, holdout, params.labels, sha256(holdout_file.read_bytes()))
+    write_json(root / RESULTS, to_json(run_checks(checks, models, params.kind, params.labels)))
+    _write_plots(root / "reports/plots", done, holdout, bins)
+    paired = _paired(done, holdout, params, sha256(holdout_file.read_bytes()))
     write_bytes(root / PAIRED, canonical_bytes(paired))
     write_csv(root / "reports/plots/slices.csv", COLUMNS, slices(paired))
     found = done["candidate"].found
@@ -63,11 +68,10 @@ def evaluate(root: Path) -> str:
     return f"{done['candidate'].model.model_version} on {len(holdout)} holdout items: {right}."
 
 
-def _evaluated(model: LoadedModel, holdout: Sequence[Example], labels: Sequence[str]) -> _Evaluated:
+def _evaluated(model: LoadedModel, holdout: Sequence[Example], params: StageParams) -> _Evaluated:
     started = time.perf_counter()
-    scores = model.scores([Unlabelled(example.item_id, example.input) for example in holdout])
-    seconds = time.perf_counter() - started
-    return _Evaluated(model, outcomes(scores, [labels.index(example.label) for example in holdout]), seconds)
+    judged = judge(model, holdout, params.kind, params.labels)
+    return _Evaluated(model, judged, time.perf_counter() - started)
 
 
 def _size(folder: Path) -> int:
@@ -99,14 +103,12 @@ def _latency(each: _Evaluated, single: Latency) -> dict[str, float | None]:
     return {"seconds": round(each.seconds, 4), "milliseconds_per_item": together, "milliseconds_single": single.milliseconds}
 
 
-def _write_plots(
-    folder: Path, done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], bins: int
-) -> None:
-    found = done["candidate"].found
+def _write_plots(folder: Path, done: Mapping[str, _Evaluated], holdout: Sequence[Example], bins: int) -> None:
+    judged = done["candidate"].judged
+    found = judged.outcomes
     curve = ((round(each.confidence, 6), round(each.accuracy, 6), each.n) for each in reliability(found, bins))
     write_csv(folder / "reliability.csv", ("confidence", "accuracy", "n"), curve)
-    pairs = ((labels[truth], labels[predicted]) for truth, predicted in zip(found.truth, found.predicted, strict=True))
-    write_csv(folder / "confusion.csv", ("actual", "predicted"), pairs)
+    write_csv(folder / "confusion.csv", ("actual", "predicted"), judged.confused)
     bars = (
         (f"{scenario} ({name})", round(float(each.found.right[here].mean()), 6), scenario, name, int(here.sum()))
         for scenario, here in _scenarios(holdout).items()
@@ -115,8 +117,9 @@ def _write_plots(
     write_csv(folder / "scenarios.csv", ("slice", "accuracy", "scenario", "model", "n"), bars)
 
 
-def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: Sequence[str], digest: str) -> pa.Table:
-    """One row a holdout item: what each model said, with how much confidence, and whether it was right. No texts."""
+def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], params: StageParams, digest: str) -> pa.Table:
+    """One row a holdout item: what each model said, with how much confidence, and whether it was right. No texts. `labels`, where
+    an item can have several, are those that it has, each once."""
     import pyarrow as pa
 
     columns: dict[str, object] = {
@@ -127,9 +130,11 @@ def _paired(done: Mapping[str, _Evaluated], holdout: Sequence[Example], labels: 
         "doubted": pa.array([example.doubted for example in holdout], pa.bool_()),
         "source": pa.array([example.source for example in holdout], pa.string()),
     }
+    if params.kind.several:
+        columns["labels"] = pa.array([sorted(set(labels_of(each, params.kind))) for each in holdout], pa.list_(pa.string()))
     metadata = {"holdout_sha256": digest}
     for name, each in done.items():
-        columns[f"{name}_label"] = pa.array([labels[code] for code in each.found.predicted], pa.string())
+        columns[f"{name}_label"] = pa.array(each.judged.said, pa.string())
         columns[f"{name}_confidence"] = pa.array(each.found.confidence.round(6), pa.float64())
         columns[f"{name}_right"] = pa.array(each.found.right, pa.bool_())
         metadata[f"{name}_version"] = each.model.model_version

@@ -17,9 +17,9 @@ from hitl_bridge.stages.doubtful_labels import Doubt, doubtful
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import sha256, write_csv, write_json
 from hitl_bridge.stages.learner import Learner, out_of_fold
-from hitl_bridge.stages.metrics import figures, outcomes
+from hitl_bridge.stages.metrics import figures
 from hitl_bridge.stages.params import ExamineParams, StageParams, load_params
-from hitl_bridge.stages.snapshot import BASE, FOLDER, Example, read_examples
+from hitl_bridge.stages.snapshot import BASE, FOLDER, Example, known, read_examples
 
 DOUBTFUL = Path("reports/doubtful.json")
 _PLOTS = Path("reports/plots")
@@ -33,7 +33,7 @@ def examine(root: Path) -> str:
     train_file = root / FOLDER / f"{Split.TRAIN.value}.parquet"
     train, holdout = read_examples(train_file), read_examples(root / FOLDER / f"{Split.HOLDOUT.value}.parquet")
     learner = Learner.of(root, params)
-    measured = [example for example in holdout if example.label in params.labels]
+    measured = known(holdout, params.kind, params.labels)
     _write_curve(root / _PLOTS / "learning.csv", learning_curve(learner, train, measured, params))
     found = _doubtful(learner, train, params)
     write_json(root / DOUBTFUL, _report(found, train, params.examine, sha256(train_file.read_bytes())))
@@ -45,8 +45,8 @@ def examine(root: Path) -> str:
 
 def _doubtful(learner: Learner, train: Sequence[Example], params: StageParams) -> list[Doubt]:
     look = params.examine
-    if len(train) < _LEAST:
-        return []
+    if len(train) < _LEAST or params.kind.several:
+        return []  # both signs are told of one label an item
     nothing = np.full((len(train), len(params.labels)), np.nan)
     scores = out_of_fold(learner, train, look.folds) if look.folds > 1 else nothing
     return doubtful(train, params.labels, scores, params.kind.input_field, look.twins)
@@ -100,7 +100,7 @@ def _spaced(steps: Sequence[str], most: int) -> list[str]:
 
 
 def _point(learner: Learner, step: str, part: Sequence[Example], holdout: Sequence[Example], params: StageParams) -> Point:
-    found = outcomes(learner.scores(part, holdout), [params.labels.index(each.label) for each in holdout])
+    found = learner.judged(part, holdout).outcomes
     edge = figures(found.where(np.array([each.edge for each in holdout], dtype=bool)), params.evaluate.bins)
     overall = figures(found, params.evaluate.bins)
     return Point(step, len(part), float(overall["accuracy"]), float(overall["macro_f1"]), edge.get("accuracy"))

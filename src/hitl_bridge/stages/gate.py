@@ -81,7 +81,7 @@ def _paired(table: pa.Table, facts: Mapping[str, str]) -> PairedResults:
         named=[edge and not doubted for edge, doubted in zip(columns["edge"], columns["doubted"], strict=True)],
         candidate_confidence=columns["candidate_confidence"],
         champion_confidence=columns.get("champion_confidence", []),
-        slices={"scenario": columns["scenario"], "label": columns["label"]},
+        slices={"scenario": columns["scenario"], "label": columns.get("labels", columns["label"])},
     )
 
 

@@ -44,5 +44,5 @@ def single_item_latency(models: Mapping[str, LoadedModel], items: Sequence[Unlab
 
 def _timed(model: LoadedModel, item: Unlabelled) -> float:
     started = time.perf_counter()
-    model.scores([item])
+    model.answers([item])
     return time.perf_counter() - started

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.stages.judging import Judged, judge
 from hitl_bridge.stages.params import StageParams
 from hitl_bridge.stages.progress import Progress
 from hitl_bridge.stages.snapshot import Example
-from hitl_bridge.stages.trainers import Labelled, Scores, Setup, Trainer, Unlabelled, trainer
+from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Model, Scores, Setup, Trainer, Unlabelled, trainer, with_scores
 
 _NO_TEMPERATURE: dict[str, JSON] = {"calibration_folds": 1}
 """What is looked at here is which label is best: the folds that fit a temperature would cost five times the rest."""
@@ -27,20 +30,30 @@ class Learner:
 
     trainer: Trainer
     setup: Setup
+    kind: TaskType
 
     @classmethod
     def of(cls, root: Path, params: StageParams) -> Learner:
         options = {**params.train.options, **_NO_TEMPERATURE}
         setup = Setup(root, params.labels, params.train.seed, params.train.base_model, options)
-        return cls(trainer(params.train.trainer, remember=True), setup)
+        return cls(trainer(params.train.trainer, remember=True), setup, params.kind)
 
     def scores(self, learnt_from: Sequence[Example], of: Sequence[Example]) -> Scores:
         """What a model that has learnt from the ones says of the others: shape (n, labels). It is not kept."""
-        labelled = [Labelled(each.item_id, each.input, each.label) for each in learnt_from]
+        with self._model(learnt_from) as model:
+            return with_scores(model).scores([Unlabelled(each.item_id, each.input) for each in of])
+
+    def judged(self, learnt_from: Sequence[Example], of: Sequence[Example]) -> Judged:
+        """How a model that has learnt from the ones does on the others. It is not kept."""
+        with self._model(learnt_from) as model:
+            return judge(model, of, self.kind, self.setup.labels)
+
+    @contextmanager
+    def _model(self, learnt_from: Sequence[Example]) -> Iterator[Model | AnsweringModel]:
+        labelled = [Labelled(each.item_id, each.input, each.label, each.output) for each in learnt_from]
         with tempfile.TemporaryDirectory(prefix="hitl-learn-") as scratch:
             fitted = self.trainer.train(labelled, self.setup, Path(scratch))
-            model = self.trainer.load(Path(scratch), self.setup, fitted)
-            return model.scores([Unlabelled(each.item_id, each.input) for each in of])
+            yield self.trainer.load(Path(scratch), self.setup, fitted)
 
 
 def out_of_fold(learner: Learner, examples: Sequence[Example], folds: int) -> Scores:

@@ -116,7 +116,8 @@ def _stage_params(content: CommentedMap, name: str, kind: TaskType, labels: tupl
     top = _Section(content, "")
     parts = [top.section(part) for part in ("prepare", "train", "evaluate", "gate", "examine")]
     prepare, train, evaluate, gate, examine = parts
-    params = StageParams(kind, labels, _prepare(prepare), _train(train), _evaluate(evaluate), _gate(gate), _examine(examine))
+    trained = _train(train, kind)
+    params = StageParams(kind, labels, _prepare(prepare), trained, _evaluate(evaluate), _gate(gate), _examine(examine))
     for part in parts:
         part.refuse_unknown()
     top.problems.extend(problem for part in parts for problem in part.problems)
@@ -135,12 +136,16 @@ def _prepare(section: _Section) -> PrepareParams:
     )
 
 
-def _train(section: _Section) -> TrainParams:
-    from hitl_bridge.stages.trainers import TRAINERS
+def _train(section: _Section, kind: TaskType) -> TrainParams:
+    from hitl_bridge.stages.trainers import MADE_FOR, TRAINERS
 
     default = TrainParams()
+    trainer = section.one_of("trainer", default.trainer, TRAINERS)
+    if MADE_FOR[trainer] not in (None, kind.name):
+        fitting = ", ".join(name for name, made_for in MADE_FOR.items() if made_for in (None, kind.name))
+        section.wrong("trainer", f"is made for {MADE_FOR[trainer]}; for {kind.name} take one of: {fitting}")
     return TrainParams(
-        trainer=section.one_of("trainer", default.trainer, TRAINERS),
+        trainer=trainer,
         name=section.text("name", default.name) or default.name,
         seed=section.whole("seed", default.seed, 0),
         base_model=section.text("base_model", None),
@@ -267,6 +272,10 @@ class _Section:
     def _get(self, key: str, default: object) -> object:
         self._read.add(key)
         return self.content.get(key, default)
+
+    def wrong(self, key: str, what: str) -> None:
+        """Notes what only somebody who knows more than this section can see."""
+        self._wrong(key, what, None)
 
     def _wrong(self, key: str, what: str, default: _Default) -> _Default:
         line = self.content.lc.key(key)[0] + 1 if key in self.content else 0

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from hitl_bridge.core.task_types.controls import LABEL
 from hitl_bridge.errors import UsageError
 from hitl_bridge.stages.artifacts import LoadedModel, load_candidate, load_champion
 from hitl_bridge.stages.files import canonical, write_bytes
@@ -63,15 +62,14 @@ def _chunks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 def _predictions(loaded: LoadedModel, rows: Sequence[Row]) -> Iterator[str]:
-    scores = loaded.scores([Unlabelled(row.item_id, row.input) for row in rows]).round(_DIGITS)
-    for row, given in zip(rows, scores, strict=True):
-        best = int(given.argmax())
+    said = loaded.answers([Unlabelled(row.item_id, row.input) for row in rows])
+    for row, each in zip(rows, said, strict=True):
         prediction: dict[str, object] = {
             "item_id": row.item_id,
             "input": row.input,
-            "prediction": {LABEL: loaded.labels[best]},
-            "scores": {label: float(score) for label, score in zip(loaded.labels, given, strict=True)},
-            "confidence": float(given[best]),
+            "prediction": each.output,
+            "scores": {label: round(score, _DIGITS) for label, score in each.scores.items()},
+            "confidence": round(each.confidence, _DIGITS),
             "model_version": loaded.model_version,
         }
         if row.scenario is not None:

@@ -20,14 +20,14 @@ from hitl_bridge.core.dataset.near_duplicates import METHOD, NearDuplicates
 from hitl_bridge.core.dataset.record import Consent
 from hitl_bridge.core.dataset.schema import from_parquet
 from hitl_bridge.core.dataset.splits import Keys, Separation, holdout_draw, keep_apart, shared
-from hitl_bridge.core.model import JSON, Outcome, Problem, Purpose, Split
-from hitl_bridge.core.task_types.controls import LABEL
+from hitl_bridge.core.model import JSON, JSONObject, Outcome, Problem, Purpose, Split
+from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.triage.plan import EDGE_RISK
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import write_bytes, write_json
 from hitl_bridge.stages.params import StageParams, load_params
 from hitl_bridge.stages.rows import Row, find_file, read_rows
-from hitl_bridge.stages.snapshot import BASE, DECISIONS, FOLDER, Example, keys, write_examples
+from hitl_bridge.stages.snapshot import BASE, DECISIONS, FOLDER, Example, keys, labels_of, write_examples
 
 _VERSION_FILE = re.compile(r"v\d+\.\d+\.\d+\.parquet")
 _LISTED_PROBLEMS = 100
@@ -91,18 +91,24 @@ def _read_base(path: Path | None, params: StageParams) -> tuple[list[Example], t
     if path is None:
         return [], ()
     rows = read_rows(path, params.kind, params.labels)
-    return [_base_example(row, params.prepare.group_by) for row in rows.good], rows.problems
+    return [_base_example(row, params) for row in rows.good], rows.problems
 
 
-def _base_example(row: Row, group_by: str | None) -> Example:
+def _canonical(output: JSONObject, kind: TaskType) -> JSONObject:
+    """Without what a model or a hand put beside the answer."""
+    return kind.whole(kind.parts(output))
+
+
+def _base_example(row: Row, params: StageParams) -> Example:
     return Example(
         item_id=row.item_id,
         input=row.input,
-        label=str((row.output or {})[LABEL]),
+        label=params.kind.text(row.output or {}),
         scenario=row.scenario,
         edge=row.edge,
-        group=row.group or _group(row.attributes, group_by),
+        group=row.group or _group(row.attributes, params.prepare.group_by),
         source=BASE,
+        output=_canonical(row.output or {}, params.kind),
     )
 
 
@@ -131,19 +137,21 @@ def _decided_example(row: Mapping[str, JSON], params: StageParams) -> Example | 
     if row["consent"] == Consent.NO.value:
         return "no_consent"
     output, shown = json.loads(str(row["decision"])), json.loads(str(row["input"]))
-    if params.kind.output_problem(output, params.labels) or params.kind.input_problem(shown):
+    kind = params.kind
+    if kind.output_problem(output, params.labels) or kind.input_problem(shown) or kind.pair_problem(shown, output):
         return "unknown_label"
     attributes = json.loads(str(row["attributes"] or "{}"))
     return Example(
         item_id=str(row["item_id"]),
         input=shown,
-        label=str(output[LABEL]),
+        label=kind.text(output),
         scenario=None if row["scenario"] is None else str(row["scenario"]),
         edge=bool(row["edge"]),
         group=_group(attributes, params.prepare.group_by),
         source=DECISIONS,
         version=str(row["version"]),
         doubted=_doubted(row),
+        output=_canonical(output, kind),
     )
 
 
@@ -198,7 +206,7 @@ def _write(
     write_bytes(folder / ".gitignore", b"*\n")
     digests = {split.value: write_examples(folder / f"{split.value}.parquet", splits[split]) for split in Split}
     return {
-        "counts": {split.value: _counts(splits[split]) for split in Split},
+        "counts": {split.value: _counts(splits[split], params.kind) for split in Split},
         "leakage": {**_proof(splits, params), "left_out": separation.left_out, "sha256": digests}
         | {"near_duplicates_left_out": separation.left_out["near_duplicate"]},
     }
@@ -224,12 +232,12 @@ def _proof(splits: Mapping[Split, Sequence[Example]], params: StageParams) -> di
     }
 
 
-def _counts(examples: Sequence[Example]) -> dict[str, object]:
+def _counts(examples: Sequence[Example], kind: TaskType) -> dict[str, object]:
     return {
         "rows": len(examples),
         "edge": sum(example.edge for example in examples),
         "sources": dict(Counter(example.source for example in examples)),
-        "labels": dict(Counter(example.label for example in examples)),
+        "labels": dict(Counter(label for example in examples for label in labels_of(example, kind))),
         "scenarios": dict(Counter(example.scenario for example in examples if example.scenario is not None)),
     }
 

@@ -72,7 +72,7 @@ def _row(raw: Mapping[str, JSON], kind: TaskType, labels: Sequence[str] | None) 
         return "input must be an object"
     problem = kind.input_problem(shown)
     if problem is None and labels is not None:
-        problem = kind.output_problem(output, labels) if isinstance(output, Mapping) else "output must be an object"
+        problem = _output_problem(output, shown, kind, labels) if isinstance(output, Mapping) else "output must be an object"
     if problem is not None:
         return problem
     attributes = raw.get("attributes")
@@ -85,6 +85,10 @@ def _row(raw: Mapping[str, JSON], kind: TaskType, labels: Sequence[str] | None) 
         group=_text(raw.get("group")),
         attributes=attributes if isinstance(attributes, Mapping) else {},
     )
+
+
+def _output_problem(output: JSONObject, shown: JSONObject, kind: TaskType, labels: Sequence[str]) -> str | None:
+    return kind.output_problem(output, labels) or kind.pair_problem(shown, output)
 
 
 def _text(value: JSON) -> str | None:

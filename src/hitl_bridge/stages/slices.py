@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,8 @@ COLUMNS = ("slice", "n", "candidate", "champion", "difference", "got_right", "go
 
 
 def slices(paired: pa.Table) -> list[tuple[object, ...]]:
-    """Rows of `COLUMNS`: everything, the edge cases, each scenario, each label; how many items, the share that each model has
+    """Rows of `COLUMNS`: everything, the edge cases, each scenario, each label (all items that have it, maybe beside others); how
+    many items, the share that each model has
     right, and how many the candidate alone has right, and alone wrong. Without a champion what compares is empty.
 
     Args:
@@ -35,8 +37,16 @@ def _named(rows: Mapping[str, Sequence[JSON]]) -> Iterator[tuple[str, Flags]]:
     yield "overall", np.ones(len(rows["label"]), dtype=bool)
     yield "edge cases", np.array(rows["edge"], dtype=bool)
     for column in ("scenario", "label"):
-        for value in sorted({str(each) for each in rows[column] if each is not None}):
-            yield f"{column}: {value}", np.array([each == value for each in rows[column]], dtype=bool)
+        named = [_each(value) for value in rows["labels" if column == "label" and "labels" in rows else column]]
+        for value in sorted(set(chain.from_iterable(named))):
+            yield f"{column}: {value}", np.array([value in each for each in named], dtype=bool)
+
+
+def _each(value: JSON) -> list[str]:
+    """The slices that an item belongs to: one, none, or several."""
+    if value is None:
+        return []
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
 def _row(name: str, candidate: Flags, champion: Flags | None) -> tuple[object, ...]:

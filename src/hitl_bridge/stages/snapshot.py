@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 BASE = "base"
 DECISIONS = "decisions"
 FOLDER = Path("data/snapshot")
+_NESTED = ("input", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A labelled item. `source` is `base` or `decisions`; `version` the dataset version it came with (empty for base).
+    """A labelled item. `output` is the true answer, `label` the same in words (where an item has one label, that label).
+    `source` is `base` or `decisions`; `version` the dataset version it came with (empty for base).
 
     `doubted`: it is an edge case only because the model of that time doubted it, not because a rule named it.
     """
@@ -43,6 +45,7 @@ class Example:
     source: str
     version: str = ""
     doubted: bool = False
+    output: JSONObject = field(default_factory=dict)
 
 
 def keys(examples: Sequence[Example], kind: TaskType) -> Keys:
@@ -53,13 +56,26 @@ def keys(examples: Sequence[Example], kind: TaskType) -> Keys:
     )
 
 
+def known(examples: Sequence[Example], kind: TaskType, labels: Sequence[str]) -> list[Example]:
+    """Those whose labels the workspace has (still)."""
+    there = set(labels)
+    if not kind.several:
+        return [example for example in examples if example.label in there]
+    return [example for example in examples if {kind.label_of(part) for part in kind.parts(example.output)} <= there]
+
+
+def labels_of(example: Example, kind: TaskType) -> list[str]:
+    """The label of each part of its answer."""
+    return sorted(map(kind.label_of, kind.parts(example.output))) if kind.several else [example.label]
+
+
 def write_examples(path: Path, examples: Sequence[Example]) -> str:
     """Writes the examples in their one canonical form; returns the file's SHA-256."""
     import pyarrow as pa
 
     schema = _schema()
     columns: Mapping[str, list[object]] = {
-        name: [canonical(e.input) if name == "input" else getattr(e, name) for e in examples] for name in schema.names
+        name: [canonical(getattr(e, name)) if name in _NESTED else getattr(e, name) for e in examples] for name in schema.names
     }
     content = canonical_bytes(pa.table(columns, schema=schema))
     write_bytes(path, content)
@@ -73,12 +89,12 @@ def read_examples(path: Path) -> list[Example]:
     if not path.is_file():
         raise UsageError(f"There is no {path.parent.name}/{path.name}.", remedy="Run `dvc repro`: its first stage makes it.")
     rows = pq.read_table(path).to_pylist()
-    return [Example(**{**row, "input": json.loads(row["input"])}) for row in rows]
+    return [Example(**{**row, **{name: json.loads(row[name]) for name in _NESTED if name in row}}) for row in rows]
 
 
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
     text = pa.string()
-    columns = ("item_id", "input", "label", "scenario", "edge", "group", "source", "version", "doubted")
+    columns = ("item_id", "input", "label", "scenario", "edge", "group", "source", "version", "doubted", "output")
     return pa.schema([pa.field(name, pa.bool_() if name in ("edge", "doubted") else text) for name in columns])

@@ -19,15 +19,18 @@ FIELDS: Final[Mapping[str, JSON]] = {
     "model_says": "",
     "criteria": "",
     "answers": (),
+    "prior": (),
     "candidates": (),
 }
 """What every task carries beside its input, with the value sent where nothing is given: Label Studio prints "undefined"
-for a variable that is missing. `why`, `model_says`, `criteria` are texts; `answers` is a table (a list of rows, each
+for a variable that is missing. `why`, `model_says`, `criteria` are texts; `answers` and `prior` are tables (lists of rows, each
 a mapping of heading to text); `candidates` are made from `TaskContent.candidates`."""
 
 MOST_BYTES: Final = 1_000_000
 MOST_JUDGED: Final = 10_000
 _VALUE_KEYS: Final = {"choices": "choices", "textarea": "text", "rating": "rating", "taxonomy": "taxonomy"}
+_MARKS: Final = "labels"
+"""The type of a region that marks a piece of a text."""
 
 
 class LabelConfigProblem(UsageError):
@@ -78,6 +81,37 @@ class LabelConfig:
             "type": kind,
             "value": {value_key: filled},
         }
+
+    def regions(self, control: str, values: Sequence[JSON]) -> list[dict[str, JSON]]:
+        """As `region`; where pieces of a text are marked each is a region of its own. Raises KeyError for an unknown control."""
+        if self._controls[control].tag.lower() != _MARKS:
+            return [self.region(control, values)]
+        return [
+            self._marked(control, number, value) for number, value in enumerate(values, start=1) if isinstance(value, Mapping)
+        ]
+
+    def _marked(self, control: str, number: int, span: Mapping[str, JSON]) -> dict[str, JSON]:
+        """`span` has `start`, `end` (the first character that does not belong to it) and `label`."""
+        return {
+            "id": f"{region_id(control)}-{number}",
+            "from_name": control,
+            "to_name": self._controls[control].get("toName", "").split(",")[0],
+            "type": _MARKS,
+            "value": {"start": span["start"], "end": span["end"], _MARKS: [span["label"]]},
+        }
+
+    def marks_beyond(self, result: Sequence[JSON], data: JSON) -> bool:
+        """Whether a piece is marked that ends after the text of the task with this `data`."""
+        return any(isinstance(region, Mapping) and self._ends_beyond(region, data) for region in result)
+
+    def _ends_beyond(self, region: Mapping[str, JSON], data: JSON) -> bool:
+        value, control = region.get("value"), str(region.get("from_name"))
+        if region.get("type") != _MARKS or not isinstance(value, Mapping) or control not in self._controls:
+            return False
+        tag = named(self._root, self._controls[control].get("toName", "").split(",")[0])
+        field = "" if tag is None else tag.get("value", "").removeprefix("$")
+        text, end = data.get(field) if isinstance(data, Mapping) else None, value.get("end")
+        return isinstance(text, str) and isinstance(end, int) and end > len(text)
 
     def has(self, control: str) -> bool:
         return control in self._controls
@@ -157,8 +191,10 @@ def region_id(control: str) -> str:
 
 
 def region_values(region: Mapping[str, JSON]) -> tuple[JSON, ...]:
-    """What a region says: choices, texts, a rating, or the last step of each taxonomy path."""
+    """What a region says: choices, texts, a rating, the last step of each taxonomy path, or a marked piece by each label."""
     kind, value = str(region.get("type", "")).lower(), region.get("value")
+    if kind == _MARKS:
+        return _spans(value) if isinstance(value, Mapping) else ()
     said = value.get(_VALUE_KEYS.get(kind, kind)) if isinstance(value, Mapping) else None
     if said is None:
         return ()
@@ -167,6 +203,15 @@ def region_values(region: Mapping[str, JSON]) -> tuple[JSON, ...]:
     if kind == "taxonomy":
         return tuple(path[-1] for path in said if isinstance(path, Sequence) and path)
     return tuple(said)
+
+
+def _spans(value: Mapping[str, JSON]) -> tuple[JSON, ...]:
+    """What was marked, without the blanks that a hand takes along at either end."""
+    start, end, words, labels = (value.get(name) for name in ("start", "end", "text", _MARKS))
+    if isinstance(start, int) and isinstance(end, int) and isinstance(words, str) and len(words) == end - start and words.strip():
+        start, end = start + len(words) - len(words.lstrip()), end - len(words) + len(words.rstrip())
+    listed = labels if isinstance(labels, Sequence) and not isinstance(labels, str) else ()
+    return tuple({"start": start, "end": end, "label": label} for label in listed)
 
 
 def in_plain_words(told: str) -> str:

@@ -1,7 +1,7 @@
 """Label configs, made from the files in `label_configs/` that people edit.
 
-A template is a plain Label Studio XML file with an empty `<Choices name="label">`. `render_label_config` fills in what
-`hitl.yaml` says; nothing is ever pasted into XML as text.
+A template is a plain Label Studio XML file with an empty `<Choices name="label">` (or `<Labels name="label">`, to mark pieces of
+a text with). `render_label_config` fills in what `hitl.yaml` says; nothing is ever pasted into XML as text.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hitl_bridge.adapters.label_studio.label_configs import LabelConfigProblem, 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE
 from hitl_bridge.core.task_types.controls import (
     ANOTHER_LABEL,
+    CANT_ANSWER,
     CHECKLIST,
     ESCALATE,
     LABEL,
@@ -24,8 +25,10 @@ from hitl_bridge.core.task_types.controls import (
     OTHER_LABEL,
     RATIONALE,
     REASONS,
+    REJECT,
     REJECTIONS,
     REQUEST,
+    SCENARIO,
     choice_problem,
 )
 from hitl_bridge.errors import UsageError
@@ -40,6 +43,12 @@ _REJECTION_KEYS: Final = "asdfg"
 _REASON_KEYS: Final = "qwerty"
 _CHECKLIST_KEYS: Final = "jklop"
 _REQUEST_KEYS: Final = "x"
+_SCENARIO_KEYS: Final = "zcbnmv"
+_REJECT_KEYS: Final = "0"
+
+_MARKING: Final = "Labels"
+"""The control with which pieces of a text are marked; its labels have colours."""
+_COLOURS: Final = ("#4C5FA9", "#2F8F83", "#B0793A", "#8C5AA0", "#5A7D3C", "#A0525F", "#3F7FA6", "#8A6D2F", "#6B6B6B")
 
 
 def find_template(folder: Path, task_type: str, tier: str, *, otherwise: str) -> str:
@@ -62,27 +71,35 @@ def render_label_config(
     *,
     reasons: Sequence[str] = (),
     request: str = ESCALATE,
+    scenarios: Sequence[str] = (),
 ) -> str:
     """The label config of a project: `template` with the labels, and what the tier asks for.
 
     Up to `MANY_LABELS` labels become choices, `NONE_OF_THESE` last; with more, the choices are each task's own
-    candidates, and a search over all labels opens behind `ANOTHER_LABEL`. What the tier does not ask for disappears. Raises
-    LabelConfigProblem.
+    candidates, and a search over all labels opens behind `ANOTHER_LABEL`. Where several labels can fit, all of them stand on the
+    page, and what rejects the item is a control apart. What the tier does not ask for disappears. Raises LabelConfigProblem.
 
     Args:
+        scenarios: what reviewers may say that the item is a case of.
         request: what can be asked for on this page, of `ESCALATE` and `RETURN`; on a page without such a control, nothing.
     """
     root = parse_xml(template)
     raise_if([*template_problems(root, labels, checklist, rationale_required), *reason_problems(root, reasons)])
     choices = named(root, LABEL)
-    if len(labels) > MANY_LABELS:
+    several = takes_several(choices)
+    if several:
+        offer_several(choices, labels)
+        fill(root, REJECT, (CANT_ANSWER,), _REJECT_KEYS, required=False)
+    elif len(labels) > MANY_LABELS:
         offer_candidates(root, choices, labels)
     else:
         offer_labels(choices, labels)
     fill_checklist(root, checklist)
     fill(root, REASONS, reasons, _REASON_KEYS, required=bool(reasons))
-    fill(root, NONE_BECAUSE, REJECTIONS, _REJECTION_KEYS, required=bool(reasons))
+    # Where several labels can fit, an empty page says that none does.
+    fill(root, NONE_BECAUSE, REJECTIONS[several:], _REJECTION_KEYS[several:], required=bool(reasons))
     fill(root, REQUEST, (request,), _REQUEST_KEYS, required=False)
+    fill(root, SCENARIO, scenarios, _SCENARIO_KEYS, required=False)
     rationale = named(root, RATIONALE)
     if rationale is not None:
         set_required(rationale, rationale_required)
@@ -93,8 +110,10 @@ def template_problems(root: ET.Element, labels: Sequence[str], checklist: Sequen
     """Everything that stands in the way of rendering."""
     problems = []
     choices = named(root, LABEL)
-    if choices is None or choices.tag != "Choices" or len(choices) or choices.get("value"):
+    if choices is None or choices.tag not in ("Choices", _MARKING) or len(choices) or choices.get("value"):
         problems.append(f'it needs one empty <Choices name="{LABEL}" …/>, which the bridge fills with the labels')
+    if takes_several(choices) and named(root, REJECT) is None:
+        problems.append(f'an empty answer is an answer there, so it needs <Choices name="{REJECT}" choice="multiple" …/>')
     if checklist and named(root, CHECKLIST) is None:
         problems.append(f'the tier has a checklist, so it needs <Choices name="{CHECKLIST}" choice="multiple" …/>')
     if rationale_required and named(root, RATIONALE) is None:
@@ -121,6 +140,22 @@ def offer_labels(choices: ET.Element | None, labels: Sequence[str]) -> None:
         hotkey = {"hotkey": str(number)} if number <= 9 else {}
         ET.SubElement(choices, "Choice", {"value": label, **hotkey})
     ET.SubElement(choices, "Choice", {"value": NONE_OF_THESE, "hotkey": "0"})
+
+
+def takes_several(control: ET.Element | None) -> bool:
+    """Whether the page takes as many labels as fit."""
+    return control is not None and (control.tag == _MARKING or control.get("choice") == "multiple")
+
+
+def offer_several(control: ET.Element | None, labels: Sequence[str]) -> None:
+    """Each label with its key; where pieces of a text are marked, with a colour of its own too."""
+    assert control is not None  # noqa: S101  (checked by template_problems)
+    for number, label in enumerate(labels, start=1):
+        own = {"value": label} | ({"hotkey": str(number)} if number <= 9 else {})
+        if control.tag == _MARKING:
+            ET.SubElement(control, "Label", {**own, "background": _COLOURS[(number - 1) % len(_COLOURS)]})
+        else:
+            ET.SubElement(control, "Choice", own)
 
 
 def offer_candidates(root: ET.Element, choices: ET.Element | None, labels: Sequence[str]) -> None:

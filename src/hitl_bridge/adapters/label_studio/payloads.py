@@ -66,7 +66,7 @@ def project_json(plan: ProjectPlan, mark: str) -> JSONObject:
         "sampling": "Uncertainty sampling",
         "maximum_annotations": plan.overlap,
         "show_collab_predictions": True,
-        "enable_empty_annotation": False,
+        "enable_empty_annotation": plan.allow_empty,
         "reveal_preannotations_interactively": False,
         "color": color(plan.key.tier),
     }
@@ -129,7 +129,8 @@ def prepare(content: TaskContent, config: LabelConfig) -> Prepared | Refusal:
 
 def task_json(content: TaskContent, config: LabelConfig) -> JSONObject:
     """A task with its one prediction. A blind task has an empty one with a score, or it would be served last."""
-    result = [config.region(control, values) for control, values in placed_prefill(content, config).items() if values]
+    filled = placed_prefill(content, config).items()
+    result = [region for control, values in filled if values for region in config.regions(control, values)]
     candidates = candidate_choices(content.candidates)
     data = {**FIELDS, **content.fields, "candidates": candidates, BRIDGE_KEY: content.push_key}
     prediction: JSON = {"result": result, "score": content.priority, "model_version": MODEL_VERSION}
@@ -219,12 +220,12 @@ def task_state(row: JSON, reader: Callable[[], Reader]) -> RemoteTaskState | Non
         task_id=TaskId(field(row, "id", int)),
         created_at=moment(row, "created_at"),
         updated_at=moment(row, "updated_at"),
-        annotations=tuple(annotation(one, read) for one in annotations if read is not None),
+        annotations=tuple(annotation(one, read, field(row, "data", dict)) for one in annotations if read is not None),
     )
 
 
-def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
-    """One annotation; of a skip, whatever the page held is no answer."""
+def annotation(row: JSON, reader: Reader, data: JSON = None) -> RemoteAnnotation:
+    """One annotation of a task with this `data`; of a skip, whatever the page held is no answer."""
     odd = not is_storable(rows_of(row, "result"))
     result = storable(rows_of(row, "result")) if odd else rows_of(row, "result")
     skipped = field(row, "was_cancelled", bool)
@@ -239,7 +240,9 @@ def annotation(row: JSON, reader: Reader) -> RemoteAnnotation:
         controls=controls,
         result=result,
         lead_time=lead_time(row),
-        problem=authorship_problem(row, result, reader) or (None if skipped else content_problem(result, controls, reader, odd)),
+        problem=authorship_problem(row, result, reader)
+        or (None if skipped else content_problem(result, controls, reader, odd))
+        or ("it marks what is beyond the text" if not skipped and reader.config.marks_beyond(result, data) else None),
     )
 
 
@@ -294,7 +297,7 @@ def authorship_problem(row: JSON, result: Sequence[JSON], reader: Reader) -> str
 def is_untouched(result: Sequence[JSON]) -> bool:
     """Whether every region carries the bridge's own id, as in a prediction that was copied."""
     regions = [region for region in result if isinstance(region, Mapping)]
-    return bool(regions) and all(region.get("id") == region_id(str(region.get("from_name"))) for region in regions)
+    return bool(regions) and all(str(region.get("id")).startswith(region_id(str(region.get("from_name")))) for region in regions)
 
 
 def content_problem(

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from hitl_bridge.core.model import JSON, Problem
+from hitl_bridge.core.task_types.outputs import headline
 from hitl_bridge.core.triage import normalise
 from hitl_bridge.core.triage.columns import PREDICTIONS
 from hitl_bridge.core.triage.uncertainty import doubts, energy
@@ -85,7 +86,8 @@ class RowRules:
 
 
 class CheckedRow(NamedTuple):
-    """A good row; texts are canonical JSON where they are JSON."""
+    """A good row; texts are canonical JSON where they are JSON. `score_values` exclude each other: margin and entropy are made of
+    them."""
 
     item_id: str
     input: str
@@ -136,7 +138,7 @@ def _checked(row: _Row, rules: RowRules) -> CheckedRow:
             raise RowProblem("item_id and model_version must hold no control characters")
     output, scores = row["prediction"], row.get("scores") or {}
     _check_values(row, scores, rules)
-    confidence, scenario = _confidence(row, scores), row.get("scenario")
+    confidence, scenario = _confidence(row, scores, rules), row.get("scenario")
     doubt = _energy(row, rules)
     attributes = _attributes(row.get("attributes") or {}, rules)
     try:
@@ -145,7 +147,6 @@ def _checked(row: _Row, rules: RowRules) -> CheckedRow:
         raise RowProblem(f"holds what JSON can't say: {type(unfit).__name__}") from None
     if len(texts[0]) > MAX_ROW_BYTES:
         raise RowProblem(f"input is larger than {MAX_ROW_BYTES:,} bytes")
-    label = output.get("label")
     return CheckedRow(
         item_id=row["item_id"],
         input=texts[0],
@@ -153,19 +154,20 @@ def _checked(row: _Row, rules: RowRules) -> CheckedRow:
         scores=texts[2],
         confidence=confidence,
         energy=doubt,
-        label=label if isinstance(label, str) else None,
+        label=headline(output),
         model_version=row["model_version"],
         scenario=scenario,
         attributes=texts[3],
         predicted_at=_instant(row.get("predicted_at")),
         input_digest=normalise.input_digest(rules.key, row["input"], texts[0]),
         content_digest=normalise.content_digest(rules.key, (texts[1], texts[4], texts[3]), confidence, scores, doubt),
-        score_values=scores,
+        score_values=rules.task.torn_between(scores),
     )
 
 
 def _check_values(row: _Row, scores: Mapping[str, float], rules: RowRules) -> None:
-    reason = rules.task.input_problem(row["input"]) or rules.task.output_problem(row["prediction"], rules.labels)
+    shown, output, kind = row["input"], row["prediction"], rules.task
+    reason = kind.input_problem(shown) or kind.output_problem(output, rules.labels) or kind.pair_problem(shown, output)
     if reason:
         raise RowProblem(reason)
     for label in scores:
@@ -183,11 +185,11 @@ def _energy(row: _Row, rules: RowRules) -> float | None:
     return energy(logits) if given is None else given + 0.0
 
 
-def _confidence(row: _Row, scores: Mapping[str, float]) -> float:
-    """As given, or else the score of the predicted label."""
+def _confidence(row: _Row, scores: Mapping[str, float], rules: RowRules) -> float:
+    """As given, or else what the scores say of the prediction."""
     given = row.get("confidence")
     if given is None:
-        given = scores.get(str(row["prediction"].get("label")))
+        given = rules.task.confidence(row["prediction"], scores)
     if given is None:
         raise RowProblem("scores: the predicted label has none" if scores else "scores or confidence is required")
     return given + 0.0  # −0.0 is written as 0.0

@@ -14,7 +14,8 @@ from hitl_bridge.adapters.sql.engine import reading
 from hitl_bridge.adapters.sql.record import LATEST_REVISION
 from hitl_bridge.adapters.sql.rulings import TAKEN_BACK, RevisionRow, with_rulings
 from hitl_bridge.adapters.sql.statements import insert_or_update, record_events
-from hitl_bridge.adapters.sql.tables import annotation_revisions, gold_items, items, review_tasks
+from hitl_bridge.adapters.sql.tables import annotation_revisions, gold_bank, gold_items, items, review_tasks
+from hitl_bridge.core.gold import TRAINING
 from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemId, JSONObject, Purpose
 from hitl_bridge.core.review.records import GivenAnswer
 from hitl_bridge.ports import Event
@@ -57,6 +58,7 @@ class SqlAgreement:
             there = [each for each in item_ids if connection.execute(_known(each)).first()]
             for each in there:
                 connection.execute(sa.delete(gold_items).where(gold_items.c.item_id == each))
+                connection.execute(sa.delete(gold_bank).where(gold_bank.c.item_id == each))  # with its input
             record_events(connection, [Event(at, REMOVED, item_id, actor=by) for item_id in there])
         return len(there)
 
@@ -97,6 +99,7 @@ _GIVEN = (
         annotation_revisions.c.state == AnnotationState.ANSWER,
         annotation_revisions.c.reviewer != "",
         review_tasks.c.tier != ADJUDICATION,
+        ~items.c.batch_id.startswith(TRAINING),
         LATEST_REVISION,
     )
 )

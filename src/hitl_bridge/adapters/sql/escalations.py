@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
 from hitl_bridge.adapters.sql.engine import reading
+from hitl_bridge.adapters.sql.notices import add_notices
 from hitl_bridge.adapters.sql.rows import item_of, route_row
 from hitl_bridge.adapters.sql.statements import (
     chunks,
@@ -19,10 +20,12 @@ from hitl_bridge.adapters.sql.statements import (
     items_with_input,
     record_events,
 )
-from hitl_bridge.adapters.sql.tables import escalations, items
-from hitl_bridge.core.model import JSON, Item, ItemId, ItemState
-from hitl_bridge.core.review.escalation import Escalation, Step
-from hitl_bridge.ports import Event
+from hitl_bridge.adapters.sql.store_waits import is_waiting
+from hitl_bridge.adapters.sql.tables import items, late_steps
+from hitl_bridge.core.lifecycle import OPEN
+from hitl_bridge.core.model import JSON, Item, ItemId, ItemState, Purpose
+from hitl_bridge.core.review.escalation import Escalation
+from hitl_bridge.ports import Event, OpenDeadline
 
 ESCALATED = "escalated"
 _ASKED = (ItemState.PUSHED, ItemState.ANSWERED)
@@ -35,35 +38,45 @@ class SqlEscalations:
         self._engine = engine
         self._writing = writing
 
-    def due_by(self, moment: datetime, more_steps: Collection[str]) -> list[Item]:
-        told = sa.exists().where(
-            escalations.c.item_id == items.c.item_id,
-            escalations.c.revision == items.c.revision,
-            escalations.c.round == items.c.round,
-        )
+    def due_by(self, moment: datetime, steps: Mapping[str, int]) -> list[Item]:
+        of_deadline = [late_steps.c[name] == items.c[name] for name in ("item_id", "revision", "due_at")]
+        taken = sa.select(sa.func.count()).select_from(late_steps).where(*of_deadline).correlate(items).scalar_subquery()
+        there_are = sa.case(*((items.c.tier == name, count) for name, count in steps.items()), else_=1) if steps else 1
         wanted = items_with_input().where(items.c.state.in_(_ASKED), items.c.due_at <= moment, is_latest_revision())
-        wanted = wanted.where(~told | items.c.tier.in_(sorted(more_steps)))
+        wanted = wanted.where(taken < there_are).order_by(items.c.due_at, items.c.item_id)
         with reading(self._engine) as connection:
-            return [item_of(row) for row in connection.execute(wanted.order_by(items.c.due_at)).mappings()]
+            return [item_of(row) for row in connection.execute(wanted).mappings()]
 
-    def taken(self, late: Sequence[Item]) -> Mapping[tuple[ItemId, int, int], frozenset[Step]]:
-        found: defaultdict[tuple[ItemId, int, int], set[Step]] = defaultdict(set)
+    def taken(self, late: Sequence[Item]) -> Mapping[tuple[ItemId, int, datetime], frozenset[str]]:
+        found: defaultdict[tuple[ItemId, int, datetime], set[str]] = defaultdict(set)
         with reading(self._engine) as connection:
             for some in chunks([item.item_id for item in late]):
-                for row in connection.execute(sa.select(escalations).where(escalations.c.item_id.in_(some))):
-                    found[ItemId(row.item_id), row.revision, row.round].add(Step(row.step))
+                for row in connection.execute(sa.select(late_steps).where(late_steps.c.item_id.in_(some))):
+                    found[ItemId(row.item_id), row.revision, row.due_at].add(row.step)
         return {key: frozenset(steps) for key, steps in found.items()}
 
-    def record(self, due: Sequence[Escalation], at: datetime) -> int:
-        taken = 0
+    def record(self, due: Sequence[Escalation], at: datetime) -> list[Escalation]:
+        recorded: list[Escalation] = []
         for some in chunks(due):
             with self._writing() as connection:
                 possible = [each for each in some if each.next_round is None or _moved(connection, each)]
-                rows = [{**_key(each), "at": at} for each in possible]
-                new = {_name(dict(row)) for row in insert_new_returning(connection, escalations, rows, list(escalations.c))}
-                record_events(connection, [_event(each, at) for each in possible if _name(_key(each)) in new])
-                taken += len(new)
-        return taken
+                rows = [{**_key(each), "round": each.item.round, "at": at} for each in possible]
+                new = {_name(dict(row)) for row in insert_new_returning(connection, late_steps, rows, list(late_steps.c))}
+                taken = [each for each in possible if _name(_key(each)) in new]
+                record_events(connection, [_event(each, at) for each in taken])
+                add_notices(connection, [notice for each in taken for notice in each.notices], at)
+                recorded += taken
+        return recorded
+
+    def open_deadlines(self) -> list[OpenDeadline]:
+        names = ("pool", "tier", "purpose", "due_at")
+        of = [items.c[name] for name in names]
+        counted = sa.select(*of, sa.func.count().label("n")).where(
+            items.c.state.in_(sorted(OPEN)), is_latest_revision(), ~is_waiting()
+        )
+        with reading(self._engine) as connection:
+            rows = connection.execute(counted.group_by(*of).order_by(items.c.due_at)).mappings()
+            return [OpenDeadline(row["pool"], row["tier"], Purpose(row["purpose"]), row["due_at"], row["n"]) for row in rows]
 
 
 def _moved(connection: Connection, each: Escalation) -> bool:
@@ -77,18 +90,15 @@ def _moved(connection: Connection, each: Escalation) -> bool:
 
 
 def _key(each: Escalation) -> dict[str, object]:
-    return {
-        "item_id": each.item.item_id,
-        "revision": each.item.revision,
-        "round": each.item.round,
-        "step": each.step.value,
-    }
+    item = each.item
+    return {"item_id": item.item_id, "revision": item.revision, "due_at": item.route.due_at, "step": each.step}
 
 
 def _name(row: Mapping[str, object]) -> tuple[object, ...]:
-    return row["item_id"], row["revision"], row["round"], row["step"]
+    return row["item_id"], row["revision"], row["due_at"], row["step"]
 
 
 def _event(each: Escalation, at: datetime) -> Event:
-    detail: dict[str, JSON] = {"step": each.step.value, "round": each.item.round, "revision": each.item.revision}
+    detail: dict[str, JSON] = {"step": each.step, "round": each.item.round, "revision": each.item.revision}
+    detail |= {"passed_over": True} if each.passed_over else {}
     return Event(at, ESCALATED, each.item.item_id, {**detail, "due_at": each.item.route.due_at.isoformat()})

@@ -108,7 +108,7 @@ def _decision(row: RowMapping) -> Mapping[str, JSON]:
     decision = decision_of(row)
     names = ("revision", "op", "outcome", "output", "rationale", "reviewers", "annotations", "agreement", "round", "version")
     told = {"decision_id": decision.decision_id, **_pick(row, *names), "decided_at": decision.decided_at.isoformat()}
-    return {**told, "reason_codes": list(decision.reason_codes)}
+    return {**told, "reason_codes": list(decision.reason_codes), "scenario": decision.scenario}
 
 
 def _event(row: RowMapping) -> Mapping[str, JSON]:

@@ -16,11 +16,11 @@ from hitl_bridge.adapters.sql.copies import copy_pages, make_durable
 from hitl_bridge.adapters.sql.engine import place, reading, writing
 from hitl_bridge.errors import RefusedForSafety
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in `migrations/versions`; a test holds the two together. Kept here so that opening an up-to-date
 store need not load Alembic."""
 
-_OLDER: frozenset[str | None] = frozenset({None, "0001", "0002", "0003"})
+_OLDER: frozenset[str | None] = frozenset({None, "0001", "0002", "0003", "0004"})
 """Revisions that this version can bring up to HEAD; None is an empty database."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from hitl_bridge.adapters.sql.record import DECISION_OF_ITEM, HOLDS, LATEST_REVI
 from hitl_bridge.adapters.sql.statements import insert_new, record_events
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, gold_items, items, review_tasks, roster_terms
 from hitl_bridge.core.lifecycle import OPEN
-from hitl_bridge.core.model import AnnotationState, ProjectKey, TaskState
+from hitl_bridge.core.model import JSON, AnnotationState, Item, ItemState, ProjectKey, TaskState
 from hitl_bridge.core.people import Role, RosterChange, Seat, Term
 from hitl_bridge.ports import CheckedAnswer, Event
 
@@ -24,7 +24,7 @@ _THERE = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
 _LONGEST = 1800.0
 """Seconds: who takes longer has had a break."""
 
-JOINED, LEFT = "reviewer.joined", "reviewer.left"
+JOINED, LEFT, REROUTED = "reviewer.joined", "reviewer.left", "rerouted"
 
 
 class SqlPeople:
@@ -70,6 +70,20 @@ class SqlPeople:
                 counted[email] = counted.get(email, 0) + 1
         return counted
 
+    def open_in_pools(self) -> dict[str, int]:
+        asked = items.c.state.in_((ItemState.PUSHED, ItemState.ANSWERED))
+        counted = sa.select(items.c.pool, sa.func.sum(items.c.reviewers)).where(asked).group_by(items.c.pool)
+        with reading(self._engine) as connection:
+            return {pool: int(count) for pool, count in connection.execute(counted)}
+
+    def reroute(self, moved: Sequence[tuple[Item, str]], at: datetime) -> None:
+        with self._writing() as connection:
+            for item, pool in moved:
+                there = connection.execute(_WAITS.where(*_of(item)).values(pool=pool, route_reason=_reason(item, pool)))
+                if there.rowcount:
+                    detail: dict[str, JSON] = {"from": item.route.pool, "to": pool, "revision": item.revision}
+                    record_events(connection, [Event(at, REROUTED, item.item_id, detail)])
+
     def seconds_an_answer(self) -> dict[str, float]:
         taken = annotation_revisions.c.lead_time
         capped = sa.case((taken > _LONGEST, _LONGEST), else_=taken)
@@ -97,19 +111,22 @@ class SqlPeople:
             .select_from(
                 annotation_revisions.join(review_tasks, of_task)
                 .join(items, of_item)
-                .join(decisions, DECISION_OF_ITEM)
+                .outerjoin(decisions, DECISION_OF_ITEM & HOLDS)
                 .outerjoin(gold_items, gold_items.c.item_id == items.c.item_id)
             )
-            .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION, HOLDS)
+            .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION)
+            .where(decisions.c.item_id.is_not(None) | gold_items.c.item_id.is_not(None))
             .order_by(annotation_revisions.c.id.desc())
             .limit(most)
         )
         with reading(self._engine) as connection:
             for row in connection.execute(wanted).mappings():
-                is_gold = row["gold"] is not None
+                is_gold, answer = row["gold"] is not None, row["answer"] or {}
+                if "request" in answer:
+                    continue  # who hands an item on judges nothing
                 if is_gold or set(row["reviewers"]) != {row["reviewer"]}:
-                    said, true = (row["answer"] or {}).get("output"), row["known"] if is_gold else row["decided"]
-                    yield CheckedAnswer(row["reviewer"], row["scenario"], said, true)
+                    true = row["known"] if is_gold else row["decided"]
+                    yield CheckedAnswer(row["reviewer"], row["scenario"], answer.get("output"), true)
 
     def answers_given(self) -> list[tuple[str, str, int]]:
         given = annotation_revisions.c.state == AnnotationState.ANSWER
@@ -131,6 +148,24 @@ class SqlPeople:
 def _tasks_with_items() -> sa.Select[Any]:
     of_item = (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
     return sa.select(review_tasks.c.pool).select_from(review_tasks.join(items, of_item & (items.c.round == review_tasks.c.round)))
+
+
+_IS_PROMISED = sa.exists().where(
+    review_tasks.c.item_id == items.c.item_id,
+    review_tasks.c.revision == items.c.revision,
+    review_tasks.c.round == items.c.round,
+)
+_WAITS = sa.update(items).where(items.c.state == ItemState.QUEUED, ~_IS_PROMISED)
+
+
+def _of(item: Item) -> tuple[sa.ColumnElement[bool], ...]:
+    return items.c.item_id == item.item_id, items.c.revision == item.revision, items.c.pool == item.route.pool
+
+
+def _reason(item: Item, pool: str) -> str:
+    """The route's sentence begins with the pool."""
+    before = f"{item.route.pool}, "
+    return f"{pool}, {item.route.reason[len(before) :]}" if item.route.reason.startswith(before) else item.route.reason
 
 
 def _key(seat: Seat) -> dict[str, str]:

@@ -274,6 +274,7 @@ def answer_json(answer: Answer) -> Mapping[str, JSON]:
         "reason_codes": list(answer.reason_codes),
         "request": answer.request,
         "missing_label": answer.missing_label,
+        "scenario": answer.scenario,
     }
     return {
         "output": answer.output,
@@ -293,6 +294,7 @@ def answer_of(stored: Mapping[str, Any]) -> Answer:
         reason_codes=tuple(stored.get("reason_codes", ())),
         request=Request(stored["request"]) if "request" in stored else None,
         missing_label=stored.get("missing_label", ""),
+        scenario=stored.get("scenario", ""),
     )
 
 
@@ -312,6 +314,7 @@ def decision_row(decision: Decision) -> Row:
         "decided_at": decision.decided_at,
         "reason_codes": list(decision.reason_codes) or None,
         "probability": decision.probability,
+        "scenario": decision.scenario,
     }
 
 
@@ -331,10 +334,11 @@ def decision_of(row: RowMapping) -> Decision:
         decided_at=row["decided_at"],
         reason_codes=tuple(row["reason_codes"] or ()),
         probability=row["probability"],
+        scenario=row["scenario"],
     )
 
 
-_LATER = ("reason_codes", "probability")
+_LATER = ("reason_codes", "probability", "scenario")
 
 
 def annotation_text(annotation: Annotation) -> str:

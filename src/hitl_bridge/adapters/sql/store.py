@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from hitl_bridge.adapters.sql import (
     audit_log,
@@ -24,22 +23,11 @@ from hitl_bridge.adapters.sql import (
     store_sweep,
     store_waits,
 )
-from hitl_bridge.adapters.sql.agreement import SqlAgreement
 from hitl_bridge.adapters.sql.audit_log import Seal
-from hitl_bridge.adapters.sql.desk import SqlDesk
-from hitl_bridge.adapters.sql.drift import SqlLotsAndDrift
-from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading, writing
-from hitl_bridge.adapters.sql.escalations import SqlEscalations
-from hitl_bridge.adapters.sql.insights import SqlInsights
-from hitl_bridge.adapters.sql.leases import SqlLeases, check_lease
+from hitl_bridge.adapters.sql.engine import PATIENCE, make_engine, reading
 from hitl_bridge.adapters.sql.migrate import bring_up_to_date
-from hitl_bridge.adapters.sql.online import SqlOnline, waiting_items
-from hitl_bridge.adapters.sql.people import SqlPeople
-from hitl_bridge.adapters.sql.policies import SqlPolicies
-from hitl_bridge.adapters.sql.record import SqlReviewRecord
-from hitl_bridge.adapters.sql.reverts import SqlReverts
-from hitl_bridge.adapters.sql.signing import SqlSignOffs
-from hitl_bridge.adapters.sql.thresholds import SqlThresholds
+from hitl_bridge.adapters.sql.online import waiting_items
+from hitl_bridge.adapters.sql.themes import Themes
 from hitl_bridge.core.model import (
     Annotation,
     BatchId,
@@ -62,7 +50,6 @@ from hitl_bridge.ports import (
     Batch,
     Event,
     KnownTask,
-    Lease,
     OpenReview,
     ReceiptFile,
     RecordedSelection,
@@ -92,67 +79,15 @@ def open_store(url: str, root: Path, *, key: bytes = b"", patience: float = PATI
     return SqlStore(engine, Seal(key))
 
 
-class SqlStore:
-    """Implements `ports.StateStore`. While `fence` is set, whatever is written is refused (LeaseLost) once that lease is not
-    the newest of its scope any more."""
+class SqlStore(Themes):
+    """Implements `ports.StateStore`."""
 
     def __init__(self, engine: Engine, seal: Seal) -> None:
-        self.engine = engine
-        self.fence: Lease | None = None
-        self._seal = seal
+        super().__init__(engine, seal)
         self._seen: store_resolve.Marks = {}
 
     def close(self) -> None:
         self.engine.dispose()
-
-    def insights(self) -> SqlInsights:
-        return SqlInsights(self.engine)
-
-    def leases(self) -> SqlLeases:
-        return SqlLeases(self.engine)
-
-    def desk(self) -> SqlDesk:
-        return SqlDesk(self.engine, self._writing, self._seal)
-
-    def reverts(self) -> SqlReverts:
-        return SqlReverts(self.engine, self._writing, self._seal)
-
-    def agreement(self) -> SqlAgreement:
-        return SqlAgreement(self.engine, self._writing)
-
-    def escalations(self) -> SqlEscalations:
-        return SqlEscalations(self.engine, self._writing)
-
-    def people(self) -> SqlPeople:
-        return SqlPeople(self.engine, self._writing, self._seal)
-
-    def online(self) -> SqlOnline:
-        return SqlOnline(self.engine, self._writing)
-
-    def thresholds(self) -> SqlThresholds:
-        return SqlThresholds(self.engine, self._writing)
-
-    def lots(self) -> SqlLotsAndDrift:
-        return SqlLotsAndDrift(self.engine, self._writing)
-
-    def policies(self) -> SqlPolicies:
-        return SqlPolicies(self.engine, self._writing)
-
-    def sign_offs(self) -> SqlSignOffs:
-        return SqlSignOffs(self.engine, self._writing)
-
-    def record(self) -> SqlReviewRecord:
-        return SqlReviewRecord(self.engine)
-
-    def backups(self) -> store_backup.SqliteBackups | store_backup.PostgresBackups:
-        return store_backup.backups(self.engine)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with writing(self.engine) as connection:
-            if self.fence is not None:
-                check_lease(connection, self.fence)
-            yield connection
 
     @property
     def description(self) -> str:

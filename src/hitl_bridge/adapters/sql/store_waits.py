@@ -20,6 +20,7 @@ from hitl_bridge.adapters.sql.statements import (
 )
 from hitl_bridge.adapters.sql.tables import items, review_tasks, waits
 from hitl_bridge.core.model import Item, ItemState, Purpose, TaskState
+from hitl_bridge.core.task_types.outputs import is_one_label
 from hitl_bridge.core.triage.selection import doubt
 from hitl_bridge.ports import Event
 from hitl_bridge.ports.waits import Identity, Pick, RecordedSelection, Spent, WaitingItem
@@ -46,11 +47,11 @@ def queued(connection: Connection) -> list[Item]:
 
 def waiting(connection: Connection) -> list[WaitingItem]:
     """Without inputs: this reads all that wait, and few of them are picked."""
-    columns = (items.c.item_id, items.c.revision, items.c.model_version, items.c.scores, items.c.confidence, waits.c.since)
-    wanted = _still_waiting(sa.select(*columns)).order_by(items.c.item_id)
+    columns = (items.c.item_id, items.c.revision, items.c.model_version, items.c.scores, items.c.confidence, items.c.output)
+    wanted = _still_waiting(sa.select(*columns, waits.c.since)).order_by(items.c.item_id)
     return [
-        WaitingItem(item_id, revision, model_version, doubt(scores, confidence), since)
-        for item_id, revision, model_version, scores, confidence, since in connection.execute(wanted)
+        WaitingItem(item_id, revision, model_version, doubt(scores, confidence, exclusive=is_one_label(output)), since)
+        for item_id, revision, model_version, scores, confidence, output, since in connection.execute(wanted)
     ]
 
 

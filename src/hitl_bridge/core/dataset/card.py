@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hitl_bridge.core.dataset.change import DatasetChange
 from hitl_bridge.core.model import JSON, Op
+from hitl_bridge.core.task_types.outputs import labels_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,8 +72,7 @@ def totals_of(held: pa.Table) -> Totals:
     counts = {name: _counted(held[name]) for name in ("outcome", "tier", "purpose", "split", "scenario")}
     labels: Counter[str] = Counter()
     for decision, number in _counted(held["decision"]).items():
-        label = _label(decision)
-        if label is not None:
+        for label in _labels(decision):
             labels[label] += number
     counts |= {"label": labels, "reviewer": _counted(pc.list_flatten(held["reviewers"])), "agreed": _counted(scenarios)}
     shares = (
@@ -138,9 +138,7 @@ def _kinds(row: Mapping[str, JSON]) -> Iterable[tuple[str, str]]:
     if row.get("scenario") is not None:
         yield "scenario", str(row["scenario"])
     yield "agreed", _scenario(row)
-    label = _label(row.get("decision"))
-    if label is not None:
-        yield "label", label
+    yield from (("label", label) for label in _labels(row.get("decision")))
     reviewers = row.get("reviewers")
     for reviewer in reviewers if isinstance(reviewers, Sequence) and not isinstance(reviewers, str) else ():
         yield "reviewer", str(reviewer)
@@ -150,10 +148,10 @@ def _scenario(row: Mapping[str, JSON]) -> str:
     return "" if row.get("scenario") is None else str(row["scenario"])
 
 
-def _label(decision: JSON) -> str | None:
-    """Of decisions that are one label; what else they may be is not counted."""
+def _labels(decision: JSON) -> tuple[str, ...]:
+    """Each label that a decision names, once."""
     said = json.loads(decision) if isinstance(decision, str) else None
-    return str(said["label"]) if isinstance(said, dict) and isinstance(said.get("label"), str) else None
+    return (labels_in(said) or ()) if isinstance(said, dict) else ()
 
 
 def _since(change: DatasetChange, before: str | None) -> list[str]:

@@ -96,7 +96,7 @@ def record(settled: Unversioned, op: Op, pseudonym: Pseudonym, use: DataUse) -> 
         "purpose": triage.purpose.value,
         "split": triage.split.value,
         "edge": triage.edge,
-        "scenario": prediction.scenario,
+        "scenario": decision.scenario or prediction.scenario,
         "attributes": _json(prediction.attributes),
         "outcome": decision.outcome.value,
         "decision": None if decision.output is None or decision.outcome is Outcome.REJECTED else _json(decision.output),
@@ -131,7 +131,7 @@ def record(settled: Unversioned, op: Op, pseudonym: Pseudonym, use: DataUse) -> 
     }
 
 
-_SAID = ("outcome", "decision", "agreement", "reviewers", "annotations", "round")
+_SAID = ("outcome", "decision", "agreement", "reviewers", "annotations", "round", "scenario")
 
 
 def says_the_same(row: Mapping[str, JSON], settled: Unversioned, pseudonym: Pseudonym) -> bool:

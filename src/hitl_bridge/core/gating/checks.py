@@ -197,13 +197,25 @@ def inputs_of(checks: Sequence[Check]) -> list[JSONObject]:
     return [each for check in checks for case in check.cases for each in case]
 
 
-def judge_checks(checks: Sequence[Check], scores: npt.NDArray[np.float64], labels: Sequence[str]) -> list[CheckResult]:
-    """How a model did that gave these scores (a row each of `inputs_of`, a column each of `labels`)."""
+def judge_checks(
+    checks: Sequence[Check],
+    scores: npt.NDArray[np.float64],
+    labels: Sequence[str],
+    said: Sequence[frozenset[str]] | None = None,
+) -> list[CheckResult]:
+    """How a model did that gave these scores (a row each of `inputs_of`, a column each of `labels`).
+
+    Args:
+        said: the labels that it named for each, where there can be several; None: the one with the best score.
+    """
+    if said is None:
+        said = [frozenset({labels[int(best)]}) for best in scores.argmax(axis=1)]
     results, place = [], 0
     for check in checks:
         failures = []
         for number, case in enumerate(check.cases, start=1):
-            wrong = _wrong(check, scores[place : place + len(case)], labels)
+            here = slice(place, place + len(case))
+            wrong = _wrong(check, scores[here], said[here], labels)
             place += len(case)
             if wrong is not None:
                 failures.append(f"case {number}: {wrong}")
@@ -212,18 +224,21 @@ def judge_checks(checks: Sequence[Check], scores: npt.NDArray[np.float64], label
     return results
 
 
-def _wrong(check: Check, scores: npt.NDArray[np.float64], labels: Sequence[str]) -> str | None:
+def _wrong(check: Check, scores: npt.NDArray[np.float64], said: Sequence[frozenset[str]], labels: Sequence[str]) -> str | None:
     """What is wrong with a model's scores of one case."""
-    said = [labels[int(best)] for best in scores.argmax(axis=1)]
     if check.kind is CheckKind.MINIMUM_FUNCTIONALITY:
-        return None if said[0] == check.label else f"{said[0]!r} instead of {check.label!r}"
+        return None if check.label in said[0] else f"{_told(said[0])} instead of {check.label!r}"
     if check.kind is CheckKind.INVARIANCE:
         if len(set(said)) > 1:
-            return f"{' and '.join(repr(each) for each in sorted(set(said))[:3])} for what should be the same"
-        spread = float(np.ptp(scores[:, labels.index(said[0])]))
-        moved = check.amount is not None and spread > check.amount
-        return f"the score of {said[0]!r} moves by {spread:.2f}" if moved else None
+            return f"{' and '.join(sorted(set(map(_told, said)))[:3])} for what should be the same"
+        spreads = {label: float(np.ptp(scores[:, labels.index(label)])) for label in sorted(said[0])}
+        far = [label for label, spread in spreads.items() if check.amount is not None and spread > check.amount]
+        return f"the score of {far[0]!r} moves by {spreads[far[0]]:.2f}" if far else None
     before, after = scores[:, labels.index(str(check.label))]
     change, least = float(after - before), check.amount or 0.0
     good = change >= least if check.rises else change <= -least
     return None if good else f"the score of {check.label!r} changes by {change:+.2f}"
+
+
+def _told(labels: frozenset[str]) -> str:
+    return " with ".join(repr(each) for each in sorted(labels)) or "no label"

@@ -171,8 +171,8 @@ def _slices(kind: str, results: PairedResults, policy: GatePolicy) -> Comparison
 def _counted(results: PairedResults, kind: str) -> Iterator[tuple[str, Pairs]]:
     candidate, champion = _flags(results.candidate), _flags(results.champion)
     places: dict[str, list[int]] = {}
-    for place, name in enumerate(results.slices.get(kind, ())):
-        if name is not None:
+    for place, names in enumerate(results.slices.get(kind, ())):
+        for name in (names,) if isinstance(names, str) else names or ():
             places.setdefault(name, []).append(place)
     for name in sorted(places):
         here = np.asarray(places[name])

@@ -45,7 +45,7 @@ class PairedResults:
 
     `champion` is empty while there is none. `floor` is how always answering the commonest label would have done.
     `named` are the edge cases that no model chose: named by a rule or in the base data. `slices` holds for each way of
-    cutting (`scenario`, `label`) the slice of each item, or None.
+    cutting (`scenario`, `label`) the slice of each item, or None; or all its slices, where it can belong to several.
     """
 
     candidate_version: str
@@ -56,7 +56,7 @@ class PairedResults:
     named: Sequence[bool]
     candidate_confidence: Sequence[float] = ()
     champion_confidence: Sequence[float] = ()
-    slices: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    slices: Mapping[str, Sequence[str | Sequence[str] | None]] = field(default_factory=dict)
     candidate_measured: Measured = Measured()
     champion_measured: Measured = Measured()
     leakage: Leakage = Leakage()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,11 +26,12 @@ class ConsensusRule(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Weighing:
     """What answers are weighed by: what is known of the reviewers, what an output is called there, and from which probability on
-    an answer is settled."""
+    an answer is settled. `model` is what the model makes of the item, by name; None: it has no say."""
 
     reliability: Reliability
     named: Callable[[JSONObject | None], str]
     at_least: float = 0.9
+    model: Mapping[str, float] | None = None
 
 
 def deciding_answers(annotations: Sequence[Annotation], eligible: Collection[str]) -> tuple[Annotation, ...]:
@@ -77,14 +78,14 @@ def judge(
         said = f"{len(groups)} different answers" if len(groups) > 1 else "the answer is not probable enough"
         return Consensus(Agreement.DISPUTED, None, tuple(answers), share, said, probability)
     said = f"{len(winning)} of {len(answers)} agree"
-    return Consensus(Agreement.AGREED, _merged(winning), tuple(winning), share, said, probability)
+    return Consensus(Agreement.AGREED, merged(winning), tuple(winning), share, said, probability)
 
 
 def _beliefs(groups: Sequence[Sequence[Annotation]], weighing: Weighing) -> list[float]:
     """How probable the answer of each group is."""
     names = [weighing.named(_output(group[0])) for group in groups]
     votes = [(annotation.reviewer, name) for group, name in zip(groups, names, strict=True) for annotation in group]
-    found = weighing.reliability.probabilities(votes)
+    found = weighing.reliability.probabilities(votes, weighing.model)
     return [found[name] for name in names]
 
 
@@ -104,7 +105,7 @@ def _output(annotation: Annotation) -> JSONObject | None:
     return annotation.answer.output if annotation.answer else None
 
 
-def _merged(group: Sequence[Annotation]) -> Answer:
+def merged(group: Sequence[Annotation]) -> Answer:
     """One answer for a group that agrees: every distinct rationale, the ticks that all made, the least confidence."""
     answers = [annotation.answer for annotation in group if annotation.answer is not None]
     rationales = dict.fromkeys(answer.rationale.strip() for answer in answers if answer.rationale.strip())

@@ -6,21 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from hitl_bridge.core.deadlines import WorkingHours, shift
 from hitl_bridge.core.model import ADJUDICATION, Annotation, Decision, Item, ItemState, Op, Request, Route
 
 DISPUTED = "Reviewers disagree on this item."
 OVERTURNED = "A check of this item disagrees with the model."
 ESCALATED = "A reviewer asks that an adjudicator decides."
 CHALLENGED = "A reviewer challenges the decision on this item."
+LATE_THERE = "handed over by {pool}, where nobody finished it in time"
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewTerms:
-    """The tier in which an item was reviewed before it came to an adjudicator: to which it can be returned."""
+    """The tier in which an item was reviewed before it came to an adjudicator: to which it can be returned. `sla` is counted by
+    `hours`."""
 
     tier: str
     reviewers: int
     sla: timedelta
+    hours: WorkingHours | None = None
 
 
 def asks(annotations: Sequence[Annotation], request: Request) -> tuple[Annotation, ...]:
@@ -42,6 +46,13 @@ def to_adjudicator(item: Item, due_at: datetime, why: str) -> Item:
     return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
 
 
+def to_pool(item: Item, pool: str) -> Item:
+    """`item` as queued for its next round with the people of another pool, who are asked the same. It is as late as it was, and
+    is served as early: a deadline that moved with each hand would be none."""
+    route = replace(item.route, pool=pool, reason=f"{item.route.reason} ({LATE_THERE.format(pool=item.route.pool)})")
+    return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
+
+
 def to_reviewers(item: Item, terms: ReviewTerms, returned: Annotation, now: datetime) -> Item:
     """`item` as queued for a new round in the tier that it came from, with the adjudicator's words. Its urgency stays."""
     said = returned.answer.rationale if returned.answer is not None else ""
@@ -49,7 +60,7 @@ def to_reviewers(item: Item, terms: ReviewTerms, returned: Annotation, now: date
         pool=item.route.pool,
         tier=terms.tier,
         reviewers=terms.reviewers,
-        due_at=now + terms.sla,
+        due_at=shift(now, terms.sla, terms.hours),
         priority=item.route.priority,
         blind=False,
         reason=f"{item.route.pool}, {terms.tier} review, returned for correction",

@@ -10,7 +10,9 @@ and both are found by turns. Three changes make it hold with few answers, where 
 - No class is taken to be more frequent than another: what goes to people is no random sample.
 
 One rule, stated before any data are seen (`method_for`): a single answer stands for itself; up to `FEW_CLASSES` classes a
-reviewer has a whole table, with more only an accuracy, as there are never enough answers to fill one.
+reviewer has a whole table, with more only an accuracy, as there are never enough answers to fill one. Who errs there takes one
+class of some that look alike, and not any, and what the model said of the item is known beforehand: few answers to many classes
+leave open what a model can tell (CROWDLAB; Goh, Tkachenko & Mueller, 2022).
 """
 
 from __future__ import annotations
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     Places: TypeAlias = NDArray[np.int64]
 
 FEW_CLASSES = 5
+ALIKE = 10
+"""Of many classes an item looks like so many, as far as a model tells; who errs chooses among the others of them."""
+
 PRIOR_ANSWERS = 4.0
 """The weight of what is known of all reviewers in what is thought of one."""
+
+_UNHEARD = 0.01
+"""So much of what a model says is spread over all classes: it may never have heard of the true one."""
 
 _ROUNDS, _STILL = 100, 1e-4
 _CELLS = 5_000_000
@@ -57,7 +65,8 @@ def method_for(classes: int, answers: int) -> Method:
 @dataclass(frozen=True, slots=True)
 class Votes:
     """Answers as places: answer a says of item `item[a]` that it is of class `said[a]`, says reviewer `reviewer[a]`. Each
-    reviewer answers an item once. `known` is each item's true class, or −1; None: none is known."""
+    reviewer answers an item once. `known` is each item's true class, or −1; None: none is known. `model[i, k]` is how probable a
+    model makes class k of item i; None: none was asked. It counts where there are many classes."""
 
     item: Places
     reviewer: Places
@@ -66,6 +75,7 @@ class Votes:
     reviewers: int
     classes: int
     known: Places | None = None
+    model: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +95,21 @@ def weigh(votes: Votes, prior_answers: float = PRIOR_ANSWERS) -> Weighed:
 
     by_table = method_for(votes.classes, 2) is Method.TABLE
     model = _ByTable(votes, prior_answers) if by_table else _ByAccuracy(votes, prior_answers)
-    belief = _clamped(_shares(votes), votes.known)
+    belief, beforehand = _clamped(_shares(votes), votes.known), 0.0 if by_table else _beforehand(votes.model)
     for number in range(_ROUNDS):
-        fresh = _clamped(_normal(model.evidence(belief)), votes.known)
+        fresh = _clamped(_normal(model.evidence(belief) + beforehand), votes.known)
         moved = float(np.abs(fresh - belief).max(initial=0.0))
         belief = fresh
         if number and moved < _STILL:
             break
     return Weighed(_alone_stand(votes, belief), model.tables(belief), _accuracy(votes, belief))
+
+
+def _beforehand(model: Numbers | None) -> Numbers | float:
+    """What the model adds to the evidence, in logarithms."""
+    import numpy as np
+
+    return 0.0 if model is None else np.asarray(np.log((1 - _UNHEARD) * model + _UNHEARD / model.shape[1]))
 
 
 def _shares(votes: Votes) -> Numbers:
@@ -190,8 +207,17 @@ class _ByAccuracy:
         accuracy = _accuracy(votes, belief)
         right = (counts[votes.reviewer, 0] - own + prior * accuracy) / (counts[votes.reviewer].sum(axis=1) - 1 + prior)
         found = np.zeros((votes.items, votes.classes))
-        np.add.at(found, (votes.item, votes.said), np.log(right) - np.log((1 - right) / (votes.classes - 1)))
+        np.add.at(
+            found,
+            (votes.item, votes.said),
+            np.log(right) - np.log((1 - right) / others(votes.classes, informed=votes.model is not None)),
+        )
         return found
+
+
+def others(classes: int, *, informed: bool) -> int:
+    """Among how many classes somebody who errs is taken to choose: among those that look alike, where a model tells which do."""
+    return (min(classes, ALIKE) if informed and classes > FEW_CLASSES else classes) - 1
 
 
 def even_errors(classes: int, accuracy: float) -> Numbers:
@@ -225,30 +251,37 @@ class Reliability:
     accuracy: float = _RIGHT_BEFORE / _OF_BEFORE
     tables: Mapping[str, Numbers] = field(default_factory=dict)
 
-    def probabilities(self, answers: Sequence[tuple[str, str]]) -> Mapping[str, float]:
-        """Of each answer given, by (reviewer, answer), how probable it is that it is the true one."""
+    def probabilities(self, answers: Sequence[tuple[str, str]], model: Mapping[str, float] | None = None) -> Mapping[str, float]:
+        """Of each answer given, by (reviewer, answer), how probable it is that it is the true one. With many classes and
+        several answers what a `model` says of the item counts, too."""
         if not answers:
             return {}
         places = {name: place for place, name in enumerate(self.classes)}
         said = list(dict.fromkeys(answer for _, answer in answers))
         evidence = dict.fromkeys(self.classes, 0.0) | dict.fromkeys(said, 0.0)
+        informed = model is not None and method_for(len(self.classes), len(answers)) is Method.ACCURACY
+        if model is not None and informed:
+            spread = _UNHEARD / len(evidence)
+            evidence = {true: log((1 - _UNHEARD) * model.get(true, 0.0) + spread) for true in evidence}
         for reviewer, answer in answers:
             table = self.tables.get(reviewer)
             for true in evidence:
-                evidence[true] += log(self._rate(table, places, true, answer))
+                evidence[true] += log(self._rate(table, places, (true, answer), informed=informed))
         most = max(evidence.values())
         weights = {true: exp(each - most) for true, each in evidence.items()}
         return {answer: weights[answer] / sum(weights.values()) for answer in said}
 
-    def _rate(self, table: Numbers | None, places: Mapping[str, int], true: str, answer: str) -> float:
-        """How often an answer like this is given of what is `true`."""
+    def _rate(self, table: Numbers | None, places: Mapping[str, int], case: tuple[str, str], *, informed: bool) -> float:
+        """How often an answer is given of what is true: `case` is (true, answer)."""
+        true, answer = case
         count = max(2, len(self.classes))
-        before = self.accuracy if true == answer else (1 - self.accuracy) / (count - 1)
+        many = others(count, informed=informed)
+        before = self.accuracy if true == answer else (1 - self.accuracy) / many
         if table is None or true not in places or answer not in places:
             return before
         if count > FEW_CLASSES:
             right = (float(table[0, 0]) + PRIOR_ANSWERS * self.accuracy) / (float(table[0].sum()) + PRIOR_ANSWERS)
-            return right if true == answer else (1 - right) / (count - 1)
+            return right if true == answer else (1 - right) / many
         row = table[places[true]]
         return (float(row[places[answer]]) + PRIOR_ANSWERS * before) / (float(row.sum()) + PRIOR_ANSWERS)
 

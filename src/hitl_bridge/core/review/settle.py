@@ -6,11 +6,13 @@ edited or deleted after the decision changes or withdraws it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 
+from hitl_bridge.core.deadlines import WorkingHours, shift
 from hitl_bridge.core.model import (
     ADJUDICATION,
     Agreement,
@@ -29,6 +31,7 @@ from hitl_bridge.core.model import (
     Request,
     ReviewTask,
 )
+from hitl_bridge.core.review.by_parts import Parts, judge_parts
 from hitl_bridge.core.review.consensus import ConsensusRule, Same, Weighing, deciding_answers, judge
 from hitl_bridge.core.review.demands import Demands, note, whole
 from hitl_bridge.core.review.handed_on import (
@@ -57,7 +60,7 @@ class SettlePolicy:
     within what time a dispute is adjudicated, and to which tier an adjudicator may return the item (None: to none).
 
     A task of the round has `seats` (0: as many as are due). Where the answers agree too little one more reviewer is asked, `most`
-    in all (0: nobody). With `weighing` a consensus has a probability.
+    in all (0: nobody). With `weighing` a consensus has a probability. With `parts` answers are agreed upon part by part.
     """
 
     eligible: Collection[str]
@@ -69,6 +72,12 @@ class SettlePolicy:
     seats: int = 0
     most: int = 0
     weighing: Weighing | None = None
+    parts: Parts | None = None
+    hours: WorkingHours | None = None
+
+    def adjudicated_by(self, now: datetime) -> datetime:
+        """When an adjudicator's answer is due; time is counted by `hours`."""
+        return shift(now, self.adjudication_sla, self.hours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
     if handed_on is not None:
         return handed_on
     judged = tuple(each for each in answers if each.answer is not None and each.answer.request is None)
-    consensus = judge(judged, policy.rule, policy.needed, same, policy.weighing)
+    consensus = _consensus(judged, policy, same)
     if consensus.agreement is Agreement.AGREED and not _overturns_model(item, consensus, same):
         return _decided(item, consensus, _supported(standing, given), same, now)
     withdrawal = None if _holds_meanwhile(item, standing, given) else _withdrawal(standing, now)
@@ -140,8 +149,14 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
         following = _one_more(item, len(judged), policy)
         return Settled(Agreement.INCOMPLETE, ItemState.QUEUED, withdrawal, following, reason=ONE_MORE, added=True)
     reason = "a blind review disagrees with the model" if escalated else consensus.reason
-    next_round = to_adjudicator(item, now + policy.adjudication_sla, OVERTURNED if escalated else DISPUTED)
+    next_round = to_adjudicator(item, policy.adjudicated_by(now), OVERTURNED if escalated else DISPUTED)
     return Settled(Agreement.DISPUTED, ItemState.QUEUED, withdrawal, next_round, escalated, reason=reason)
+
+
+def _consensus(answers: Sequence[Annotation], policy: SettlePolicy, same: Same) -> Consensus:
+    if policy.parts is not None:
+        return judge_parts(answers, policy.rule, policy.needed, policy.parts, policy.weighing)
+    return judge(answers, policy.rule, policy.needed, same, policy.weighing)
 
 
 def _seats(policy: SettlePolicy) -> int:
@@ -167,7 +182,7 @@ def _handed_on(
     item: Item, given: Given, standing: Decision | None, answers: Sequence[Annotation], policy: SettlePolicy, now: datetime
 ) -> Settled | None:
     """What follows where a person hands the item on in place of settling it; None if nobody does."""
-    due_at = now + policy.adjudication_sla
+    due_at = policy.adjudicated_by(now)
     if item.route.tier != ADJUDICATION:
         if not asks(answers, Request.ESCALATE):
             return None
@@ -254,11 +269,20 @@ def _decided(item: Item, consensus: Consensus, before: _Standing | None, same: S
         decided_at=now,
         reason_codes=answer.reason_codes,
         probability=consensus.probability,
+        scenario=_scenario(consensus.behind),
     )
     if before is not None and holds and before.is_supported and _says_the_same(fresh, before.decision, same):
         state = item.state if item.state in (ItemState.DECIDED, ItemState.COMMITTED) else ItemState.DECIDED
         return Settled(Agreement.AGREED, state, reason=consensus.reason)
     return Settled(Agreement.AGREED, ItemState.DECIDED, fresh, reason=consensus.reason)
+
+
+def _scenario(behind: Sequence[Annotation]) -> str | None:
+    """What most of those say who say anything of it; None where that is nobody, or they are divided."""
+    said = Counter(each.answer.scenario for each in behind if each.answer is not None and each.answer.scenario)
+    ranked = said.most_common(2)
+    divided = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
+    return None if divided or not ranked else ranked[0][0]
 
 
 def outcome(answer: Answer, predicted: JSONObject, same: Same) -> Outcome:
@@ -274,6 +298,7 @@ def _says_the_same(fresh: Decision, standing: Decision, same: Same) -> bool:
         and same(fresh.output, standing.output)
         and fresh.rationale == standing.rationale
         and fresh.reason_codes == standing.reason_codes
+        and fresh.scenario == standing.scenario
         and set(fresh.reviewers) == set(standing.reviewers)
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
@@ -11,8 +11,14 @@ from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LAB
 
 @dataclass(frozen=True, slots=True)
 class _Classification:
+    """The one label is the one part of an answer."""
+
     name: str
     input_field: str
+    several: bool = False
+    exclusive: bool = True
+    guidance: str = "Choose the label that fits best; “None of these” if no label fits or the item can't be judged."
+    keys: str = "1 to 9 choose a label, 0 is “None of these”"
 
     def input_problem(self, value: JSONObject) -> str | None:
         shown = value.get(self.input_field)
@@ -50,6 +56,41 @@ class _Classification:
 
     def text(self, output: JSONObject | None) -> str:
         return NONE_OF_THESE if output is None else str(output.get(LABEL))
+
+    def told(self, output: JSONObject | None, shown: JSONObject) -> str:
+        return self.text(output)
+
+    def pair_problem(self, shown: JSONObject, output: JSONObject) -> str | None:
+        return None
+
+    def parts(self, output: JSONObject | None) -> frozenset[str]:
+        return frozenset() if output is None else frozenset({str(output.get(LABEL))})
+
+    def whole(self, parts: Iterable[str]) -> JSONObject:
+        (label,) = parts
+        return {LABEL: label}
+
+    def label_of(self, part: str) -> str:
+        return part
+
+    def sample_part(self, label: str) -> str:
+        return label
+
+    def universe(self, labels: Sequence[str]) -> tuple[str, ...] | None:
+        return tuple(labels)
+
+    def clash(self, one: str, other: str) -> bool:
+        return one != other
+
+    def answer(self, scores: Mapping[str, float]) -> tuple[JSONObject, float]:
+        best = max(scores, key=lambda label: scores[label])
+        return {LABEL: best}, scores[best]
+
+    def confidence(self, output: JSONObject, scores: Mapping[str, float]) -> float | None:
+        return scores.get(str(output.get(LABEL)))
+
+    def torn_between(self, scores: Mapping[str, float]) -> Mapping[str, float]:
+        return scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,14 @@ CONFIDENCE = "reviewer_confidence"
 REASONS = "reasons"
 NONE_BECAUSE = "none_because"
 NEW_LABEL = "new_label"
+SCENARIO = "scenario"
 REQUEST = "request"
+
+REJECT = "reject"
+"""Where an empty answer says something (nothing fits, nothing is there), rejecting the item has a control of its own: with the
+one choice `CANT_ANSWER`."""
+
+CANT_ANSWER = "This can't be answered"
 
 ASKED_FOR = frozenset({RATIONALE, CHECKLIST, REASONS, NONE_BECAUSE, NEW_LABEL})
 """What a page asks for beside the answer itself."""

@@ -38,6 +38,14 @@ class Calibration:
     method: Method = "temperature"
     parameters: tuple[float, ...] = (1.0,)
 
+    @property
+    def by_confidence(self) -> Calibration:
+        """The same for predictions whose scores don't exclude each other, so that nothing can be scaled to sum to 1: a
+        temperature over confidences alone is Platt's line with a slope and no shift."""
+        if self.method != "temperature":
+            return self
+        return Calibration(self.model_version, "platt", (1 / self.parameters[0], 0.0))
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:

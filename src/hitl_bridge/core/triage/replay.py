@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types.outputs import headline
 from hitl_bridge.core.triage.columns import PREDICTIONS, RECEIPTS
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def _labels(outputs: pa.ChunkedArray) -> pa.Array:
 
 
 def _label(output: str | None) -> str | None:
-    value = json.loads(output).get("label") if output else None
-    return value if isinstance(value, str) else None
+    return headline(json.loads(output)) if output else None
 
 
 def _arrow(kind: str) -> pa.DataType:

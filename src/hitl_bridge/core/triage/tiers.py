@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from hitl_bridge.core.model import JSON, Prediction, Purpose, Split, Triage
@@ -14,18 +15,21 @@ Receipt = Mapping[str, JSON]
 """A row with the columns of `core.triage.columns.RECEIPTS`."""
 
 
-def triage_of(receipt: Receipt, prediction: Prediction, said: str, plan: TriagePlan) -> Triage:
+def triage_of(
+    receipt: Receipt, prediction: Prediction, said: str, plan: TriagePlan, torn: Mapping[str, float] | None = None
+) -> Triage:
     """What triage said, for an item that a person is to see.
 
     Args:
         said: the predicted answer in a few words.
+        torn: scores that exclude each other, if the prediction's own don't.
     """
     purpose = Purpose(str(receipt["purpose"]))
     deciding = cast("int | None", receipt["rule"])
     return Triage(
         tier=str(receipt["tier"]),
         risk=cast("float", receipt["risk"]),
-        reason=_reason(receipt, prediction, said, plan),
+        reason=_reason(receipt, prediction if torn is None else replace(prediction, scores=torn), said, plan),
         purpose=purpose,
         split=Split(str(receipt["split"])),
         policy_version=str(receipt["policy_version"]),

@@ -71,7 +71,7 @@ def hand_out(ports: HandingOut, policy: ReviewPolicy, items: Sequence[Item]) -> 
     """Deals `items` out among the people of their pools: by skill, room and deadline, a tenth by chance."""
     rounds = _rounds(ports, policy, items)
     workers = _workers(ports, policy)
-    known, gold = _skills(ports.people, policy), ports.gold()
+    known, gold = skills(ports.people, policy), ports.gold()
     waiting = [each for each in rounds if len(each.taken) < each.seats]
     found = assign(
         [_where_it_tells(_work(each, policy, ports.key), each.item, known, gold) for each in waiting], workers, known.chance
@@ -183,7 +183,7 @@ def _worker(email: str, weekly: timedelta, waiting: int, seconds: float, now: da
     return Worker(email, max(0, floor(weekly / each) - waiting), ready, weekly / timedelta(hours=1))
 
 
-def _skills(people: PeopleStore, policy: ReviewPolicy) -> Skills:
+def skills(people: PeopleStore, policy: ReviewPolicy) -> Skills:
     """From answers that can be held against a decision which does not rest on them alone."""
     right, of = Counter[Cell](), Counter[Cell]()
     for each in people.checked_answers(ANSWERS_LEARNED):

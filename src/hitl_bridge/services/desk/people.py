@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hitl_bridge.core.lifecycle import OPEN
 from hitl_bridge.core.model import TaskState
-from hitl_bridge.core.people import RosterChange, Seat, roster_change, seats
+from hitl_bridge.core.people import Role, RosterChange, Seat, roster_change, seats
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.ports import Accounts, Clock, NewAccount, PeopleStore, StateStore
 
@@ -16,6 +16,10 @@ _THERE = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
 
 KeepPassword = Callable[[NewAccount], None]
 """Puts a new account's password where its owner can be given it, and nobody else reads it."""
+
+
+Learn = Callable[[Sequence[tuple[str, str]]], object]
+"""What is done with reviewers, by pool and e-mail, who are new in it, before it is written down that they are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,17 @@ class PeoplePorts:
     clock: Clock
     keep_password: KeepPassword
     ours: str = ""
+    learn: Learn | None = None
 
 
-def keep_roster(store: PeopleStore, policy: ReviewPolicy, clock: Clock) -> RosterChange:
+def keep_roster(store: PeopleStore, policy: ReviewPolicy, clock: Clock, learn: Learn | None = None) -> RosterChange:
     """Writes down who has joined and who has left since the last time. What somebody said while they might decide goes on
-    counting; what they say from now on does not."""
-    change = roster_change(seats(policy.pools.values()), store.terms())
+    counting; what they say from now on does not. Reviewers who never were in the pool `learn` first."""
+    terms = store.terms()
+    change = roster_change(seats(policy.pools.values()), terms)
+    if learn is not None:
+        before = {term.seat for term in terms}
+        learn([(seat.pool, seat.email) for seat in change.joined if seat.role is Role.REVIEWER and seat not in before])
     if change != RosterChange():
         store.record(change, clock.now())
     return change
@@ -86,7 +95,7 @@ def sync_reviewers(ports: PeoplePorts, policy: ReviewPolicy, *, make: bool = Fal
     change = roster_change(seats(policy.pools.values()), ports.store.terms())
     made: tuple[str, ...] = ()
     if not dry_run:
-        change = keep_roster(ports.store, policy, ports.clock)
+        change = keep_roster(ports.store, policy, ports.clock, ports.learn)
         made = _made(ports, missing) if make else ()
     left_over = tuple(email for email in missing if email not in made)
     return ReviewersResult(

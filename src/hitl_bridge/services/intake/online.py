@@ -145,11 +145,11 @@ class Answering:
 
 def triaged(answering: Answering, predictions: Sequence[Prediction]) -> list[Result]:
     """What became of each prediction, durable when this returns."""
-    (answered,) = answering.answer([Asked([_row(prediction) for prediction in predictions])])
+    (answered,) = answering.answer([Asked([row_of(prediction) for prediction in predictions])])
     return list(answered.results)
 
 
-def _row(prediction: Prediction) -> JSON:
+def row_of(prediction: Prediction) -> JSON:
     """As it would come in from a file: it is checked like one."""
     return {
         "item_id": prediction.item_id,

@@ -33,10 +33,11 @@ def queued_item(
         key: the workspace's, for the order in which blind items are served.
     """
     prediction = prediction_of(row)
-    triage = triage_of(receipt, prediction, policy.kind.text(prediction.output), policy.plan)
+    torn = policy.kind.torn_between(prediction.scores)
+    triage = triage_of(receipt, prediction, policy.kind.text(prediction.output), policy.plan, torn)
     tier = policy.tier(policy.plan.first_review_tier if triage.purpose in _BLIND else triage.tier)
     mix = draws.draw(key, "order", prediction.model_version, prediction.item_id)
-    route = choose_route(triage, _pool(policy, receipt), tier, received_at, BlindOrder(policy.audit_sla, mix))
+    route = choose_route(triage, pool_of(policy, receipt), tier, received_at, BlindOrder(policy.audit_sla, mix))
     if triage.purpose is Purpose.REVIEW and tier.blind:
         triage, route = with_blind_draw(triage, route, tier.blind, blind_draw(key, prediction.model_version, prediction.item_id))
     return Item(
@@ -74,7 +75,7 @@ def prediction_of(row: Mapping[str, JSON]) -> Prediction:
     )
 
 
-def _pool(policy: ReviewPolicy, receipt: Receipt) -> Pool:
+def pool_of(policy: ReviewPolicy, receipt: Receipt) -> Pool:
     """The pool that the engine chose. Where no condition held, the last one takes it: nothing goes unseen."""
     pools = policy.pools
     return pools[str(receipt["pool"])] if receipt["pool"] in pools else list(pools.values())[-1]

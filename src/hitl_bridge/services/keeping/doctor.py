@@ -6,8 +6,8 @@ import platform
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,6 +43,7 @@ class Probes:
         store: opens the store; returns what it is, without a password.
         labeling: asks Label Studio who it is and who we are.
         label_configs: reads each label config, and returns the names of the files.
+        channels: what is wrong with the address of each channel that notices go to; None where nothing is.
     """
 
     git_version: Callable[[], str]
@@ -52,6 +53,7 @@ class Probes:
     store: Callable[[Settings], str]
     labeling: Callable[[Settings], ServiceStatus]
     label_configs: Callable[[Settings], Sequence[str]]
+    channels: Callable[[Settings], Mapping[str, str | None]] = field(default=lambda _: {})
 
 
 _Look: TypeAlias = "Callable[[Settings, Probes], Iterator[Check]]"
@@ -176,11 +178,20 @@ def _labeling(settings: Settings, probes: Probes) -> Iterator[Check]:
     yield Check("Label Studio", True, f"{status.version} at {status.url}, as {status.user}")
 
 
+def _notices(settings: Settings, probes: Probes) -> Iterator[Check]:
+    if not settings.notices.channels:
+        return
+    for name, why in probes.channels(settings).items():
+        remedy = "" if why is None else "Correct its line in .hitl/notices: the channel's name, a space, an address of apprise."
+        yield Check(f"channel {name}", why is None, why or "understood; `hitl-bridge notices test` tries it", remedy)
+
+
 _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("repository", _repository),
     ("store", _store),
     ("label configs", _label_configs),
     ("Label Studio", _labeling),
+    ("notices", _notices),
 )
 
 

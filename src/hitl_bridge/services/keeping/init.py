@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hitl_bridge.core.task_types import TASK_TYPE_NAMES, task_type
+from hitl_bridge.core.task_types import TASK_TYPE_NAMES, TaskType, task_type
 from hitl_bridge.errors import RepositoryRefused, SettingsError, UsageError
 from hitl_bridge.ports import NewFile, WorkspacePaths
 from hitl_bridge.settings import KEY_BYTES, PIPELINE_APART, HitlYaml, check_settings, key_file
@@ -33,7 +33,7 @@ _BASE = """\
     train.jsonl      labelled items to train on (or train.csv, train.parquet)
     holdout.jsonl    labelled items to measure on; without it `prepare.holdout_share` of train is held out (`{params}`)
 
-A row is one item: {{"item_id": "b-0001", "{input}": "…", "label": {label}}}. Labels are spelled as in `hitl.yaml`. An item
+A row is one item: {{"item_id": "b-0001", "{input}": "…", {example}}}. Labels are spelled as in `hitl.yaml`. An item
 in both files would make every figure too good: keep them apart.
 
 The files hold texts of people and belong into DVC, not into git. `hitl-bridge retrain` sees to it; by hand it is
@@ -229,7 +229,7 @@ def _files(root: Path, settings: bytes, checked: HitlYaml, template: Template) -
     base = _BASE.format(
         params=pipeline[-1].path,
         input=task_type(checked.task).input_field,
-        label=json.dumps(checked.labels[0], ensure_ascii=False),
+        example=_example(task_type(checked.task), checked.labels[0]),
     )
     texts = {**_IGNORES, "data/base/README.md": base, "models/champion.json": _CHAMPION}
     return [
@@ -237,6 +237,12 @@ def _files(root: Path, settings: bytes, checked: HitlYaml, template: Template) -
         *template.label_configs(checked.task),
         *(NewFile(path, text.encode("utf-8")) for path, text in texts.items()),
     ]
+
+
+def _example(kind: TaskType, label: str) -> str:
+    """What a labelled row says: the label, or an output of several parts."""
+    said = {"output": kind.whole([kind.sample_part(label)])} if kind.several else {"label": label}
+    return json.dumps(said, ensure_ascii=False)[1:-1]
 
 
 def _pipeline_folder(root: Path) -> str | None:

@@ -6,9 +6,9 @@ decide it, who sees all the answers and what speaks against them. Until they hav
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -62,13 +62,13 @@ class DoubtfulLabels:
 
 @dataclass(frozen=True, slots=True)
 class DoubtPorts:
-    """`root` is the workspace's; `sla` the time that an adjudicator has."""
+    """`root` is the workspace's; `adjudicated_by` says when an adjudicator of a pool who is asked at a moment is to answer."""
 
     store: StateStore
     reverts: Reverts
     clock: Clock
     root: Path
-    sla: timedelta
+    adjudicated_by: Callable[[str, datetime], datetime]
 
 
 def listed(ports: DoubtPorts) -> DoubtfulLabels:
@@ -97,7 +97,7 @@ def ask_again(ports: DoubtPorts, most: int, *, by: str, dry_run: bool = False) -
 
 
 def _settlement(item: Item, doubt: DoubtfulLabel, by: str, ports: DoubtPorts) -> Settlement:
-    following = to_adjudicator(item, ports.clock.now() + ports.sla, because(doubt))
+    following = to_adjudicator(item, ports.adjudicated_by(item.route.pool, ports.clock.now()), because(doubt))
     return Settlement(item.item_id, item.revision, ItemState.QUEUED, next_round=following, event=f"label doubted; asked by {by}")
 
 

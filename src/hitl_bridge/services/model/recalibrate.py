@@ -14,55 +14,55 @@ from typing import TYPE_CHECKING
 
 from hitl_bridge.core.model import JSONObject, Outcome
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.core.task_types.controls import LABEL
-from hitl_bridge.ports import CalibrationItem, CalibrationRow, ThresholdRow, ThresholdStore
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.ports import CalibrationItem, CalibrationRow, ModelAnswer, ThresholdRow, ThresholdStore
 from hitl_bridge.services.policy.thresholds import ModelThresholds, ThresholdPorts, choose
 
 if TYPE_CHECKING:
     from hitl_bridge.core.triage.calibration import Calibration
 
-Scores = Mapping[str, Mapping[str, float]]
-"""By item, by label."""
+Answers = Mapping[str, ModelAnswer]
+"""What a model says, by item."""
 
 
-def recalibrate(ports: ThresholdPorts, policy: ReviewPolicy, model_version: str, scores: Scores) -> ModelThresholds | None:
+def recalibrate(ports: ThresholdPorts, policy: ReviewPolicy, model_version: str, answers: Answers) -> ModelThresholds | None:
     """Chooses and records thresholds of `model_version`; None where there is nothing to choose from.
 
     What lets through more than what is in force, which for a new model is anything, waits for `thresholds approve`.
     """
-    items = rescored(ports.store.calibration_items(), model_version, scores, policy.labels)
+    items = rescored(ports.store.calibration_items(), model_version, answers, policy.kind)
     if not items:
         return None
     result = choose(replace(ports, store=_AsIfItHadPredicted(ports.store, items)), policy, force=True)
     return next(iter(result.models), None)
 
 
-def rescored(
-    there: Sequence[CalibrationItem], model_version: str, scores: Scores, labels: Sequence[str]
-) -> list[CalibrationItem]:
+def rescored(there: Sequence[CalibrationItem], model_version: str, answers: Answers, kind: TaskType) -> list[CalibrationItem]:
     """The items up to the last that was scored, in the order in which they came in, as that model sees them."""
-    last = max((place for place, each in enumerate(there) if each.item.item_id in scores), default=-1)
-    return [_seen(each, model_version, scores.get(each.item.item_id), labels) for each in there[: last + 1]]
+    last = max((place for place, each in enumerate(there) if each.item.item_id in answers), default=-1)
+    return [_seen(each, model_version, answers.get(each.item.item_id), kind) for each in there[: last + 1]]
 
 
-def _seen(
-    each: CalibrationItem, model_version: str, scores: Mapping[str, float] | None, labels: Sequence[str]
-) -> CalibrationItem:
-    if scores is None or each.output is None:
-        scores = {label: float(at == 0) for at, label in enumerate(labels)}
-        outcome, output = (None if each.outcome is None else Outcome.REJECTED), each.output
+def _seen(each: CalibrationItem, model_version: str, answer: ModelAnswer | None, kind: TaskType) -> CalibrationItem:
+    if answer is None or each.output is None:
+        outcome = None if each.outcome is None else Outcome.REJECTED
+        answer = _surely(each.item.prediction.output, each.item.prediction.scores, kind)
     else:
-        outcome, output = _outcome(each.output, scores), each.output
-    best = max(scores, key=lambda label: scores[label])
+        outcome = Outcome.ACCEPTED if kind.same(answer.output, each.output) else Outcome.CORRECTED
     prediction = replace(
-        each.item.prediction, model_version=model_version, output={LABEL: best}, scores=scores, confidence=scores[best]
+        each.item.prediction,
+        model_version=model_version,
+        output=answer.output,
+        scores=answer.scores,
+        confidence=answer.confidence,
     )
-    return CalibrationItem(replace(each.item, prediction=prediction), outcome, output)
+    return CalibrationItem(replace(each.item, prediction=prediction), outcome, each.output)
 
 
-def _outcome(output: JSONObject, scores: Mapping[str, float]) -> Outcome:
-    best = max(scores, key=lambda label: scores[label])
-    return Outcome.ACCEPTED if output.get(LABEL) == best else Outcome.CORRECTED
+def _surely(output: JSONObject, scores: Mapping[str, float], kind: TaskType) -> ModelAnswer:
+    """As sure of it as can be."""
+    said = {kind.label_of(part) for part in kind.parts(output)}
+    return ModelAnswer(output, 1.0, {label: float(label in said) for label in (*scores, *said)})
 
 
 class _AsIfItHadPredicted:

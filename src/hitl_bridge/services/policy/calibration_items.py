@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from hitl_bridge.core import draws
 from hitl_bridge.core.budget.choosing import step
 from hitl_bridge.core.model import Item, ItemState
-from hitl_bridge.core.task_types.controls import LABEL
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.core.task_types.outputs import headline
 from hitl_bridge.core.triage.columns import PREDICTIONS
 from hitl_bridge.core.triage.normalise import canonical
 from hitl_bridge.core.triage.uncertainty import doubts
@@ -59,12 +60,12 @@ def digest(key: bytes, items: Sequence[Item]) -> str:
     return draws.digest(key, "calibration items", "\n".join(names))
 
 
-def predictions_of(items: Sequence[CalibrationItem]) -> pa.Table:
+def predictions_of(items: Sequence[CalibrationItem], kind: TaskType) -> pa.Table:
     """The predictions as the engine reads them (`core.triage.columns.PREDICTIONS`), without inputs and digests."""
     import pyarrow as pa
 
     predictions = [each.item.prediction for each in items]
-    margins, entropies = doubts([each.scores for each in predictions])
+    margins, entropies = doubts([kind.torn_between(each.scores) for each in predictions])
     columns: dict[str, object] = {
         "item_id": [each.item_id for each in predictions],
         "input": ["{}"] * len(items),
@@ -73,7 +74,7 @@ def predictions_of(items: Sequence[CalibrationItem]) -> pa.Table:
         "confidence": [each.confidence for each in predictions],
         "margin": margins,
         "entropy": entropies,
-        "label": [each.output.get(LABEL) for each in predictions],
+        "label": [headline(each.output) for each in predictions],
         "model_version": [each.model_version for each in predictions],
         "scenario": [each.scenario for each in predictions],
         "attributes": [canonical(each.attributes) for each in predictions],

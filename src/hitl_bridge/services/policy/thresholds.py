@@ -174,14 +174,15 @@ class _Chooser:
         if known is not None and len(fitting) < FIT_AGAIN * known.items:
             return known
         fitted = fit(name, seen.scored.take(fitting), seen.right[fitting])
+        calibration = fitted.calibration if self.policy.kind.exclusive else fitted.calibration.by_confidence
         figures: dict[str, JSON] = {"cross_validated_brier": dict(fitted.scores)}
         used = [seen.items[place].item for place in fitting.tolist()]
-        return CalibrationRow(fitted.calibration, len(fitting), digest(self.ports.key, used), figures, now)
+        return CalibrationRow(calibration, len(fitting), digest(self.ports.key, used), figures, now)
 
     def _risks(self, seen: _Seen, calibrations: Mapping[str, Calibration]) -> Numbers:
         """As triage itself computes them; NEVER for what a rule sends to people."""
         plan = replace(self.ports.plan, calibrations=calibrations, thresholds=())
-        receipts = self.ports.engine.triage(predictions_of(seen.items), plan, self.ports.key)
+        receipts = self.ports.engine.triage(predictions_of(seen.items, self.policy.kind), plan, self.ports.key)
         ruled = np.array([each is not None for each in receipts["rule"].to_pylist()], dtype=bool)
         computed = np.array(receipts["risk"].to_pylist(), dtype=np.float64)
         return np.where(ruled, NEVER, computed)
@@ -231,7 +232,7 @@ class _Chooser:
     def _tiers(self, seen: _Seen, rows: Mapping[str, ThresholdRow]) -> Places:
         plan = plan_in_force(self.ports.plan, list(rows.values()), self.policy.budget)
         strictness = {tier.name: place for place, tier in enumerate(plan.tiers)}
-        receipts = self.ports.engine.triage(predictions_of(seen.items), plan, self.ports.key)
+        receipts = self.ports.engine.triage(predictions_of(seen.items, self.policy.kind), plan, self.ports.key)
         return np.array([strictness[each] for each in receipts["tier"].to_pylist()], dtype=np.int64)
 
 
@@ -245,7 +246,7 @@ class _Seen:
         self.scenarios = [each.scenario for each in predictions]
         self.scored: Scored = scored(
             [each.confidence for each in predictions],
-            [each.scores for each in predictions],
+            [each.scores if policy.kind.exclusive else {} for each in predictions],
             [policy.kind.text(each.output) for each in predictions],
         )
         drawn = [draws.draw(key, "calibrate", each.model_version, each.item_id) for each in predictions]

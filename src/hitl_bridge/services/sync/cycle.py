@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from hitl_bridge.services.audits.lots import LotsResult
 from hitl_bridge.services.dataset.commit import CommitResult
+from hitl_bridge.services.desk.notices import NoticesResult
 from hitl_bridge.services.sync.pull import PullResult
 from hitl_bridge.services.sync.push import PushResult
 from hitl_bridge.services.sync.resolve import ResolveResult
@@ -15,7 +16,7 @@ from hitl_bridge.services.sync.troubles import Trouble
 @dataclass(frozen=True, slots=True)
 class CycleResult:
     """What each step of a cycle did. The second push carries the next rounds that resolving opened; `lots` are judged by what
-    was resolved."""
+    was resolved, and `notices` are what people were told."""
 
     push: PushResult
     pull: PullResult
@@ -23,6 +24,7 @@ class CycleResult:
     next_rounds: PushResult
     commit: CommitResult
     lots: LotsResult = field(default_factory=LotsResult)
+    notices: NoticesResult = field(default_factory=NoticesResult)
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:

@@ -10,28 +10,23 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
 from hitl_bridge.core.assignment import Unplaced
-from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, Project, ProjectKey, PushKey, ReviewTask, TaskState
-from hitl_bridge.core.page import TaskContent, page
-from hitl_bridge.core.policy import ReviewPolicy, criteria, instructions, project_title
-from hitl_bridge.core.review.consensus import deciding_answers
-from hitl_bridge.core.review.settle import asked_alike
+from hitl_bridge.core.gold import is_training
+from hitl_bridge.core.model import ADJUDICATION, Item, Project, ProjectKey, PushKey, ReviewTask, TaskState
+from hitl_bridge.core.policy import ReviewPolicy, instructions, project_title
 from hitl_bridge.core.review.spreading import spread, words_of
 from hitl_bridge.core.routing import SLOT
-from hitl_bridge.core.sync import newest_parts, next_part, plan_personal_tasks, plan_tasks, push_key
+from hitl_bridge.core.sync import newest_parts, next_part, plan_personal_tasks, plan_tasks
 from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable, ProjectChanged, RemoteGone
 from hitl_bridge.ports import Clock, LabelingService, ProjectPlan, StateStore
 from hitl_bridge.services.desk.assignment import Handed
 from hitl_bridge.services.sync.doubles import settle_doubles
+from hitl_bridge.services.sync.pages import SHOWS_PRIOR, PageContext, Pages
 from hitl_bridge.services.sync.restored import look_up_promised
 from hitl_bridge.services.sync.selection import pick
 from hitl_bridge.services.sync.sending import Sending, Sent
 from hitl_bridge.services.sync.troubles import Trouble, raise_if_all, trouble
-
-_MOST_SEATS = 9
-"""The most reviewers that a tier may ask for."""
 
 PROJECT_DELETED = "its project was deleted in Label Studio; asked again"
 
@@ -47,7 +42,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class PushPorts:
     """What pushing needs of the world. `key` is the workspace's key, of which push keys are made. `hand_out` says who gets what,
-    where each reviewer has projects of their own."""
+    where each reviewer has projects of their own; `context` what pages show beside the items."""
 
     store: StateStore
     labeling: LabelingService
@@ -55,6 +50,7 @@ class PushPorts:
     clock: Clock
     key: bytes
     hand_out: HandOut | None = None
+    context: PageContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +153,18 @@ def _push_project(
     project, tasks = due[0], _spread(policy, due[1])
     there = look_up_promised(ports.store, ports.labeling, project, [task for _, task in tasks], ports.clock)
     sofar = replace(sofar, already_there=sofar.already_there + len(there))
-    sending = Sending(ports.store, ports.labeling, ports.clock, project, partial(_content, ports, policy))
+    pages = Pages(ports.store, policy, ports.key, several_seats=ports.hand_out is not None, context=_context(ports, project))
+    sending = Sending(ports.store, ports.labeling, ports.clock, project, pages.of)
     for sent in sending.send([each for each in tasks if each[1].push_key not in there]):
         sofar = _plus(sofar, project, sent)
         told.more(sent.tasks)
     return sofar
+
+
+def _context(ports: PushPorts, project: Project) -> PageContext | None:
+    """What is known beside the item, where its page has room for it."""
+    shows = ports.context is not None and SHOWS_PRIOR in ports.label_config(project.key.tier)
+    return ports.context if shows or project.key.tier == ADJUDICATION else None
 
 
 def _spread(policy: ReviewPolicy, tasks: Sequence[tuple[Item, ReviewTask]]) -> list[tuple[Item, ReviewTask]]:
@@ -203,7 +206,8 @@ def _planned(
 ) -> list[tuple[Item, ReviewTask]]:
     if handed is None:
         return plan_tasks(key, items, live, known)
-    return plan_personal_tasks(key, items, handed.hands, live, known)
+    own = [item for item in items if is_training(item)]  # in a project of the learner's own, whatever the mode
+    return [*plan_personal_tasks(key, items, handed.hands, live, known), *plan_tasks(key, own, live, known)]
 
 
 def _title(policy: ReviewPolicy, key: ProjectKey) -> str:
@@ -297,8 +301,9 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey, *, re
             key=key,
             title=_title(policy, key),
             label_config=ports.label_config(key.tier),
-            instructions=instructions(key, tier, policy.labels),
+            instructions=instructions(key, tier, policy.kind, policy.labels),
             overlap=1 if key.reviewer else tier.reviewers,
+            allow_empty=policy.kind.several,
         ),
         known.get(key),
         restore_config=restore_config,
@@ -306,21 +311,3 @@ def _keep_project(ports: PushPorts, policy: ReviewPolicy, key: ProjectKey, *, re
     if project != known.get(key):
         ports.store.record_project(project)
     return project
-
-
-def _content(ports: PushPorts, policy: ReviewPolicy, item: Item, task: ReviewTask) -> TaskContent:
-    disputed = _disputed(ports, policy, item) if item.route.tier == ADJUDICATION else ()
-    return page(task.push_key, item, disputed, policy.kind, criteria(policy.tier(task.project_key.tier)))
-
-
-def _disputed(ports: PushPorts, policy: ReviewPolicy, item: Item) -> Sequence[Annotation]:
-    """The answers that an adjudicator chooses from: those that counted in the rounds that led to the dispute."""
-    seats = range(_MOST_SEATS if ports.hand_out is not None else 1)
-    before = [push_key(ports.key, replace(item, round=number), seat) for number in range(1, item.round) for seat in seats]
-    asked = [task for task in ports.store.tasks_by_key(before).values() if task.project_key.tier != ADJUDICATION]
-    if not asked:
-        return ()
-    last = max(asked, key=lambda task: task.round)
-    reviewed = replace(item, round=last.round, route=replace(item.route, tier=last.project_key.tier))
-    keys = [*(task.push_key for task in asked if task.round == last.round), *asked_alike(reviewed, asked)]
-    return deciding_answers(ports.store.standing_annotations(keys), policy.settling(reviewed).eligible)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from hitl_bridge.core.model import ADJUDICATION, Agreement, ItemState, Op
+from hitl_bridge.core.gold import ANSWERED, Known, is_gold, is_training, settle_lesson, settle_mixed_in
+from hitl_bridge.core.model import ADJUDICATION, Agreement, Item, ItemState, Op
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.review.consensus import Weighing
 from hitl_bridge.core.review.settle import Given, Settled, SettlePolicy, asked_alike, settle
@@ -37,15 +38,25 @@ class ResolveResult:
     added: int = 0
 
 
-Weigh = Callable[[Tier, int], Weighing | None]
-"""What the answers of so many reviewers in a tier are weighed by."""
+Weigh = Callable[[Tier, Item], Weighing | None]
+"""What the answers to an item in a tier are weighed by."""
+
+
+LessonOf = Callable[[Item], Known | None]
+"""What is true of an item that somebody learns by."""
 
 
 def resolve(
-    store: StateStore, policy: ReviewPolicy, clock: Clock, weigh: Weigh | None = None, *, dry_run: bool = False
+    store: StateStore,
+    policy: ReviewPolicy,
+    clock: Clock,
+    weigh: Weigh | None = None,
+    lessons: LessonOf = lambda item: None,
+    *,
+    dry_run: bool = False,
 ) -> ResolveResult:
     """Settles what changed since it was last settled. With `dry_run` says what would follow and writes nothing."""
-    terms, now = _Terms(policy, weigh), clock.now()
+    terms, now = _Terms(policy, weigh, lessons), clock.now()
     reviews = store.open_reviews()
     if not reviews:
         return ResolveResult()
@@ -62,13 +73,14 @@ def resolve(
 class _Terms:
     policy: ReviewPolicy
     weigh: Weigh | None
+    lessons: LessonOf
 
     def of(self, review: OpenReview) -> SettlePolicy:
         """How the item is settled."""
         route, settling = review.item.route, self.policy.settling(review.item, review.tasks)
         if self.weigh is None or route.tier == ADJUDICATION:
             return settling
-        return replace(settling, weighing=self.weigh(self.policy.tier(route.tier), route.reviewers))
+        return replace(settling, weighing=self.weigh(self.policy.tier(route.tier), review.item))
 
 
 def _settle(store: StateStore, reviews: Sequence[OpenReview], terms: _Terms, now: datetime) -> list[Settled]:
@@ -79,9 +91,21 @@ def _settle(store: StateStore, reviews: Sequence[OpenReview], terms: _Terms, now
 
 
 def _settled(reviews: Sequence[OpenReview], terms: _Terms, now: datetime) -> list[Settled]:
-    return [
-        settle(review.item, _given(review), review.decision, terms.of(review), terms.policy.kind.same, now) for review in reviews
-    ]
+    return [_known(review, terms) if is_gold(review.item) else _judged(review, terms, now) for review in reviews]
+
+
+def _judged(review: OpenReview, terms: _Terms, now: datetime) -> Settled:
+    return settle(review.item, _given(review), review.decision, terms.of(review), terms.policy.kind.same, now)
+
+
+def _known(review: OpenReview, terms: _Terms) -> Settled:
+    """Nothing is decided on what is known."""
+    if not is_training(review.item):
+        return settle_mixed_in(review.item, _given(review), terms.policy.settling(review.item, review.tasks))
+    known = terms.lessons(review.item)
+    if known is None:
+        return Settled(Agreement.AGREED, ItemState.WITHDRAWN, reason=ANSWERED)
+    return settle_lesson(review.item, _given(review), known, terms.policy.kind)
 
 
 def _given(review: OpenReview) -> Given:

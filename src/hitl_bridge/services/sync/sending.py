@@ -31,7 +31,7 @@ SETTLE_TIME = timedelta(seconds=60)
 """How long a request whose outcome is unclear may still be at work on the server; nothing is sent again before."""
 
 Due: TypeAlias = "tuple[Item, ReviewTask]"
-Render: TypeAlias = "Callable[[Item, ReviewTask], TaskContent]"
+Render: TypeAlias = "Callable[[Sequence[Due]], list[TaskContent]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Posted:
 
 @dataclass(slots=True)
 class Sending:
-    """Sends what is due in `project`. `render` makes the page of a task."""
+    """Sends what is due in `project`. `render` makes the pages of some tasks, in their order."""
 
     store: StateStore
     labeling: LabelingService
@@ -127,7 +127,7 @@ class Sending:
         keys = [_subject(each) for each in ready]
         self.store.begin_try(STEP, keys, now)
         self._begun |= set(keys)
-        return [self.render(item, task) for item, task in ready], len(chunk) - len(ready)
+        return self.render(ready), len(chunk) - len(ready)
 
     def _post(self, contents: Sequence[TaskContent], waiting: int, worker: ThreadPoolExecutor) -> _Posted:
         keys = [content.push_key for content in contents]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,23 +13,46 @@ import numpy.typing as npt
 from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.errors import UsageError
 
-TRAINERS: tuple[str, ...] = ("sklearn-text", "sklearn-image", "sentence-embeddings", "transformers", "command")
+MADE_FOR: Mapping[str, str | None] = {
+    "sklearn-text": "text-classification",
+    "sklearn-image": "image-classification",
+    "sklearn-multi-label": "multi-label-text",
+    "sklearn-entities": "entities",
+    "sentence-embeddings": "text-classification",
+    "transformers": "text-classification",
+    "command": None,
+}
+"""Each trainer with the one task type that it can learn; None: any."""
+
+TRAINERS: tuple[str, ...] = tuple(MADE_FOR)
 
 Scores = npt.NDArray[np.float64]
-"""One row an item, one column a label, in [0, 1]; a row sums to 1 unless a command's own scores do not."""
+"""One row an item, one column a label, in [0, 1]; a row sums to 1 unless several labels can fit, or a command's own do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
+    """`output` is the true answer, `label` the same in words: where an item has one label, that label."""
+
     item_id: str
     input: JSONObject
     label: str
+    output: JSONObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Unlabelled:
     item_id: str
     input: JSONObject
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What a model says of an item, with the probability that all of it is right. `scores` by label may be empty."""
+
+    output: JSONObject
+    confidence: float
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +76,40 @@ class Setup:
         return float(value)
 
 
+@runtime_checkable
 class Model(Protocol):
     def scores(self, items: Sequence[Unlabelled]) -> Scores:
         """The scores of each item, in their order."""
+
+
+@runtime_checkable
+class AnsweringModel(Protocol):
+    """A model whose answers are more than scores of labels. It has no use for `scores`."""
+
+    def answers(self, items: Sequence[Unlabelled]) -> list[Predicted]:
+        """What it says of each item, in their order."""
+
+
+def with_scores(model: Model | AnsweringModel) -> Model:
+    """The model, if it gives scores of labels. Raises UsageError if it answers itself."""
+    if isinstance(model, AnsweringModel):
+        raise UsageError("This model gives answers, not scores of labels.", remedy="Choose another trainer in params.yaml.")
+    return model
 
 
 class Trainer(Protocol):
     def train(self, examples: Sequence[Labelled], setup: Setup, folder: Path) -> Mapping[str, JSON]:
         """Writes the model's files into the empty `folder`; returns what `load` has to know besides them."""
 
-    def load(self, folder: Path, setup: Setup, fitted: Mapping[str, JSON]) -> Model:
+    def load(self, folder: Path, setup: Setup, fitted: Mapping[str, JSON]) -> Model | AnsweringModel:
         """Opens what `train` wrote; must not run code from the files."""
+
+
+def refuse_nothing(examples: Sequence[Labelled]) -> None:
+    """Raises UsageError if there is no example at all."""
+    if not examples:
+        remedy = "Put labelled rows into data/base/train.jsonl, or commit decisions."
+        raise UsageError("There is nothing to train on: the training snapshot is empty.", remedy=remedy)
 
 
 def trainer(name: str, *, remember: bool = False) -> Trainer:
@@ -79,6 +125,14 @@ def trainer(name: str, *, remember: bool = False) -> Trainer:
         from hitl_bridge.stages.trainers.sklearn_image import SklearnImage
 
         return SklearnImage()
+    if name == "sklearn-multi-label":
+        from hitl_bridge.stages.trainers.sklearn_multi_label import SklearnMultiLabel
+
+        return SklearnMultiLabel()
+    if name == "sklearn-entities":
+        from hitl_bridge.stages.trainers.sklearn_entities import SklearnEntities
+
+        return SklearnEntities()
     if name == "sentence-embeddings":
         from hitl_bridge.stages.trainers.sentence_embeddings import SentenceEmbeddings
 

@@ -16,8 +16,7 @@ import numpy as np
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import BridgeError, UsageError
 from hitl_bridge.stages.files import canonical
-from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled
-from hitl_bridge.stages.trainers.estimator import codes_of
+from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled, refuse_nothing
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "HF_HOME", "TRANSFORMERS_")
@@ -28,9 +27,9 @@ class Command:
     """Options: `train` and `score` (each a list: program and arguments), `environment` (names of variables to pass on)."""
 
     def train(self, examples: Sequence[Labelled], setup: Setup, folder: Path) -> Mapping[str, JSON]:
-        codes_of(examples, setup.labels)  # refuses an empty training set, as every trainer does
+        refuse_nothing(examples)
         with tempfile.TemporaryDirectory(prefix="hitl-train-") as scratch:
-            rows = ({"item_id": e.item_id, "input": e.input, "label": e.label} for e in examples)
+            rows = ({"item_id": e.item_id, "input": e.input, "label": e.label, "output": e.output} for e in examples)
             given = {"HITL_TRAIN": _write_lines(Path(scratch) / "train.jsonl", rows)}
             _run("train", setup, folder, Path(scratch), given)
         if not any(path.is_file() for path in folder.rglob("*")):

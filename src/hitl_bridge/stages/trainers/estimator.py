@@ -21,7 +21,7 @@ from sklearn.dummy import DummyClassifier
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.stages.files import write_bytes
-from hitl_bridge.stages.trainers import Labelled, Scores, Setup
+from hitl_bridge.stages.trainers import Labelled, Scores, Setup, refuse_nothing
 
 FILE = "model.skops"
 TRUSTED: frozenset[str] = frozenset()
@@ -50,9 +50,7 @@ class Fitted:
 
 def codes_of(examples: Sequence[Labelled], labels: Sequence[str]) -> Numbers:
     """The number of each example's label. Raises UsageError if there is no example at all."""
-    if not examples:
-        remedy = "Put labelled rows into data/base/train.jsonl, or commit decisions."
-        raise UsageError("There is nothing to train on: the training snapshot is empty.", remedy=remedy)
+    refuse_nothing(examples)
     place = {label: number for number, label in enumerate(labels)}
     return np.array([place[example.label] for example in examples], dtype=np.int64)
 

@@ -23,7 +23,8 @@ from hitl_bridge.adapters.sql.tables.budgets import (
     thresholds,
 )
 from hitl_bridge.adapters.sql.tables.columns import metadata
-from hitl_bridge.adapters.sql.tables.escalations import escalations
+from hitl_bridge.adapters.sql.tables.escalations import late_steps, messages, notices
+from hitl_bridge.adapters.sql.tables.gold import gold_asked, gold_bank, onboardings
 from hitl_bridge.adapters.sql.tables.keeping import access_tokens, events, leases, meta
 from hitl_bridge.adapters.sql.tables.online import online_flushes, online_items, online_keys, online_predictions
 from hitl_bridge.adapters.sql.tables.people import roster_terms
@@ -62,17 +63,22 @@ __all__ = [
     "drift_counts",
     "drift_looks",
     "drift_references",
-    "escalations",
     "events",
+    "gold_asked",
+    "gold_bank",
     "gold_items",
     "items",
+    "late_steps",
     "leases",
     "lot_counts",
     "lot_draws",
     "lot_verdicts",
     "lots",
+    "messages",
     "meta",
     "metadata",
+    "notices",
+    "onboardings",
     "online_flushes",
     "online_items",
     "online_keys",

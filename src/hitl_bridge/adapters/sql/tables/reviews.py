@@ -203,6 +203,7 @@ decisions = sa.Table(
     moment("decided_at"),
     json_value("reason_codes", nullable=True),
     number("probability", nullable=True),
+    text("scenario", nullable=True),  # as reviewers tagged it
     text("version", nullable=True),
     PrimaryKeyConstraint("item_id", "revision", "seq"),
     ForeignKeyConstraint(["item_id", "revision"], ["items.item_id", "items.revision"]),
