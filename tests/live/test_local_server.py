@@ -134,7 +134,10 @@ def test_accounts_of_a_server_that_is_not_running_say_how_to_start_it(fresh: Loc
 
 
 def test_a_reused_pid_is_neither_mistaken_for_the_server_nor_killed(fresh: LocalServer) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+    sleeping = "import time; print('awake', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", sleeping], stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()  # before that it may have no arguments yet, as a server that is just being started
         created = psutil.Process(stranger.pid).create_time()
         fresh.home.mkdir(parents=True)
         record = f'{{"pid": {stranger.pid}, "created": {created}, "port": {fresh.port}, "version": "1.23.2"}}'
