@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl_bridge.core.model import Purpose, Split, Triage
-from hitl_bridge.core.routing import BlindOrder, Pool, Tier, choose_route, priority
+from hitl_bridge.core.routing import BlindOrder, Pool, Tier, choose_route, may_overlap, priority
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 QUICK = Tier("quick", 0.3, reviewers=2, sla=timedelta(hours=4))
@@ -61,3 +61,16 @@ def test_of_what_is_due_at_once_rules_come_first_and_then_the_higher_risk() -> N
     order = [priority(NOW, 0.9, by_rule=True), priority(NOW, 0.1, by_rule=True), priority(NOW, 0.9, by_rule=False)]
     assert order == sorted(order)
     assert priority(NOW, 0.9, by_rule=False) < priority(NOW, 0.1, by_rule=False)
+
+
+def test_pools_that_name_different_values_of_one_field_never_judge_the_same_item() -> None:
+    def overlap(*conditions: str | None) -> bool:
+        return may_overlap(Pool(str(number), when) for number, when in enumerate(conditions))
+
+    assert not overlap("scenario = 'payments'", " Scenario='legal' ", "false", None)
+    assert not overlap("scenario = 'payments'", None)
+    assert overlap("scenario = 'payments'", "scenario = 'payments'")
+    assert overlap("scenario = 'payments'", "language = 'de'")
+    assert overlap("scenario = 'payments'", "scenario IN ('payments', 'legal')")
+    assert overlap("scenario = 'a' OR language = 'de'", "scenario = 'b'")
+    assert overlap("scenario = 'it''s'", "scenario = 'b'"), "what can't be read at a glance is asked"

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hitl_bridge.bootstrap.people import Staffing
+from hitl_bridge.core.routing import may_overlap
 
 if TYPE_CHECKING:
     from hitl_bridge.services.desk.agreement import GoldResult, ReviewersReport
     from hitl_bridge.services.desk.gold import GoldPorts
-
-
-_A_CHOICE = 2
-"""Conditions that can hold at the same time: a pool without one takes what no other does."""
 
 
 class Measuring(Staffing):
@@ -49,7 +46,7 @@ class Measuring(Staffing):
 
     def share_out(self) -> int:
         """Gives queued items that several pools are able to judge to the one that the optimum says. Part of `push`."""
-        if self.policy.by_reviewer or sum(pool.when is not None for pool in self.policy.pools.values()) < _A_CHOICE:
+        if self.policy.by_reviewer or not may_overlap(self.policy.pools.values()):
             return 0
         from hitl_bridge.services.desk.pools import SharingOut, share_out
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
@@ -61,6 +63,18 @@ class Pool:
     reviewers: tuple[str, ...] = ()
     adjudicators: tuple[str, ...] = ()
     hours: WorkingHours | None = None
+
+
+_ONE_VALUE = re.compile(r"\s*(\w+)\s*=\s*'([^']*)'\s*")
+_NOBODY = re.compile(r"\s*false\s*", re.IGNORECASE)
+
+
+def may_overlap(pools: Iterable[Pool]) -> bool:
+    """Whether two pools' conditions may hold for one item. Surely not where each names another value of the same field."""
+    conditions = [pool.when for pool in pools if pool.when is not None and not _NOBODY.fullmatch(pool.when)]
+    named = [match.groups() for match in map(_ONE_VALUE.fullmatch, conditions) if match is not None]
+    apart = len({field.casefold() for field, _ in named}) == 1 and len({value for _, value in named}) == len(conditions)
+    return len(conditions) > 1 and not apart
 
 
 def hours_of(pool: Pool | None, tier: Tier) -> WorkingHours | None:

@@ -24,15 +24,14 @@ from hitl_bridge.core.triage import normalise
 from hitl_bridge.core.triage.arrivals import (
     Found,
     among,
-    by_item,
     content_of,
     find_new,
     hashes_of,
-    in_buckets,
     known_receipts,
 )
 from hitl_bridge.core.triage.revisions import Digests
 from hitl_bridge.ports import Batch, Clock, PredictionChunk, ReceiptFile, Receipts, StateStore, TriageEngine
+from hitl_bridge.services.intake.batches import batches_of
 from hitl_bridge.services.intake.queueing import CONFLICT, first_digests, queued_item
 
 if TYPE_CHECKING:
@@ -136,44 +135,12 @@ def ingest(
     """
     result = IngestResult(tiers={tier.name: 0 for tier in policy.plan.tiers})
     intake = _Intake(ports, policy, Path(source).name, dry_run, _Seen.before(ports, source))
-    for taken, problems in intake.in_turn(_gathered(ports.read(source, progress), ports)):
+    for taken, problems in intake.in_turn(batches_of(ports.read(source, progress), ports.batch_rows, ports.long_batch_rows)):
         result = result.plus(taken)
         if problems and result.batch_id and not dry_run:
             path = ports.rejects.write_rejects(result.batch_id, problems, more=result.rejects_path is not None)
             result = replace(result, rejects_path=path)
     return result
-
-
-def _gathered(chunks: Iterable[PredictionChunk], ports: IngestPorts) -> Iterator[PredictionChunk]:
-    """Chunks put together to batches: by rows read, so that the same input is always cut at the same places. No batch holds
-    rows of two files."""
-    held: list[PredictionChunk] = []
-    for chunk in chunks:
-        if held and _kind(held[0]) != _kind(chunk):
-            yield _joined(held)
-            held = []
-        held.append(chunk)
-        if sum(each.read for each in held) >= (ports.batch_rows if chunk.whole is None else ports.long_batch_rows):
-            yield _joined(held)
-            held = []
-    if held:
-        yield _joined(held)
-
-
-def _kind(chunk: PredictionChunk) -> tuple[str, bool]:
-    return chunk.file, chunk.whole is None
-
-
-def _joined(chunks: Sequence[PredictionChunk]) -> PredictionChunk:
-    wholes = [chunk.whole for chunk in chunks if chunk.whole is not None]
-    parts = [chunk.predictions for chunk in chunks]
-    return PredictionChunk(
-        predictions=in_buckets(parts) if wholes else by_item(pa.concat_tables(parts)),
-        problems=tuple(problem for chunk in chunks for problem in chunk.problems),
-        read=sum(chunk.read for chunk in chunks),
-        file=chunks[0].file,
-        whole=(lambda rows: pa.concat_tables([whole(rows) for whole in wholes])) if wholes else None,
-    )
 
 
 @dataclass(slots=True)
