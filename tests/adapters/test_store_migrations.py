@@ -17,7 +17,6 @@ from tests.adapters.killed_in_migration import BEFORE, contents, make_old_store
 from tests.adapters.store_examples import NOW
 
 ROOT = Path(__file__).parents[2]
-STEP = 8
 
 
 class StoreMigrations:
@@ -29,11 +28,10 @@ class StoreMigrations:
     def test_a_migration_killed_at_any_statement_leaves_the_store_as_it_was_and_the_next_one_ends_it(
         self, url: str, tmp_path: Path
     ) -> None:
-        command = [sys.executable, "-m", "tests.adapters.killed_in_migration", url, str(tmp_path), str(STEP)]
+        command = [sys.executable, "-m", "tests.adapters.killed_in_migration", url, str(tmp_path)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
-        there, killed = map(int, done.stdout.split())
-        assert killed >= max(20, there // STEP)
+        assert int(done.stdout) >= 30
         store = open_store(url, tmp_path)
         assert contents(store.engine)[:3] == (migrate.HEAD, ("b-1",), (700, "answer"))
         assert store.verify_audit({}).problems == ()
