@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
+from hitl_bridge.core.task_types.inputs import missing_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,7 @@ class _Classification:
     keys: str = "1 to 9 choose a label, 0 is “None of these”"
 
     def input_problem(self, value: JSONObject) -> str | None:
-        shown = value.get(self.input_field)
-        if not isinstance(shown, str) or not shown.strip():
-            return f"input.{self.input_field} must be a text that is not empty"
-        return None
+        return missing_input(value, self.input_field)
 
     def output_problem(self, output: JSONObject, labels: Sequence[str]) -> str | None:
         label = output.get(LABEL)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
 from hitl_bridge.core.task_types.controls import LABEL, REJECT
+from hitl_bridge.core.task_types.inputs import missing_input
 from hitl_bridge.errors import UsageError
 
 ENTITIES: Final = "entities"
@@ -86,10 +87,7 @@ class TextEntities:
     )
 
     def input_problem(self, value: JSONObject) -> str | None:
-        shown = value.get(self.input_field)
-        if not isinstance(shown, str) or not shown.strip():
-            return f"input.{self.input_field} must be a text that is not empty"
-        return None
+        return missing_input(value, self.input_field)
 
     def output_problem(self, output: JSONObject, labels: Sequence[str]) -> str | None:
         listed = output.get(ENTITIES)

@@ -14,6 +14,7 @@ from math import prod
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
 from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, OTHER_LABEL, REJECT
+from hitl_bridge.core.task_types.inputs import missing_input
 
 LABELS = "labels"
 """The key of an output: `{"labels": ["billing", "refund"]}`, each once; of those that fit nowhere, an empty list."""
@@ -34,10 +35,7 @@ class MultiLabelText:
     keys: str = f"1 to 9 tick a label or take its tick away, 0 is “{CANT_ANSWER}”"
 
     def input_problem(self, value: JSONObject) -> str | None:
-        shown = value.get(self.input_field)
-        if not isinstance(shown, str) or not shown.strip():
-            return f"input.{self.input_field} must be a text that is not empty"
-        return None
+        return missing_input(value, self.input_field)
 
     def output_problem(self, output: JSONObject, labels: Sequence[str]) -> str | None:
         given = output.get(LABELS)
