@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,27 +20,12 @@ from hitl_bridge import load_decisions
 from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from tests.live.command_line import CommandLine, environment
-from tests.live.conftest import PASSWORD, LiveLabelStudio
+from tests.live.conftest import LiveLabelStudio
+from tests.live.pages import FLAGS, PATIENCE, chromium_path, log_in, put_aside
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
 ANA = "ana@example.com"
-PATIENCE = 60_000.0
-"""Milliseconds: Label Studio's pages are large, and the machine may be busy."""
-
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-HOW_TO_INSTALL = (
-    "There is no Chromium for the browser tests. Install one (Debian: apt-get install chromium; macOS: brew install --cask "
-    "google-chrome), or name one in HITL_CHROMIUM."
-)
 CANARY = "http://canary.invalid"
 HOSTILE = (
     f"</text></script><script>fetch('{CANARY}/script'); alert(1)</script><img src='{CANARY}/picture' onerror='alert(2)'>"
@@ -68,19 +52,6 @@ expertise:
 """
 
 
-def chromium_path(environ: Mapping[str, str]) -> str:
-    """The browser of this machine. Without one the tests are skipped; where CI is true that would hide too much."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = environ.get("HITL_CHROMIUM") or next(
-        filter(None, (shutil.which(name, path=environ.get("PATH")) for name in names)), None
-    )
-    if found:
-        return found
-    if environ.get("CI") == "true":
-        pytest.fail(HOW_TO_INSTALL)
-    pytest.skip(HOW_TO_INSTALL)
-
-
 # ----------------------------------------------------------------------------------------------- the reviewer
 
 
@@ -101,18 +72,14 @@ class Reviewer:
         self.page.context.on("request", lambda request: self.alarms.append(request.url) if CANARY in request.url else None)
 
     def log_in(self) -> None:
-        self.page.goto(f"{self.url}/user/login/")
-        self.page.fill("input[name=email]", ANA)
-        self.page.fill("input[name=password]", PASSWORD)
-        self.page.press("input[name=password]", "Enter")
-        self.page.wait_for_url(lambda there: "/user/login" not in there)
+        log_in(self.page, self.url, ANA)
 
     def opens(self, project: str) -> None:
         """The project's own page, and from there the tasks one after another."""
         self.page.goto(project)
         self.page.get_by_role("button", name=re.compile("Label .*Task")).first.click()
         self.label.wait_for()
-        self.page.get_by_role("button", name="Close modal").click()
+        put_aside(self.page.get_by_role("button", name="Close modal"))
 
     @property
     def label(self) -> Locator:
@@ -237,7 +204,7 @@ def test_a_reviewer_corrects_a_prefilled_label_and_it_arrives_in_the_next_versio
     expect(ana.page.get_by_text("Please say why.")).to_be_visible()
     ana.page.wait_for_timeout(500)  # the warning moves into place
     ana.keeps_picture("rationale-required")
-    ana.page.get_by_role("button", name="OK").click()
+    put_aside(ana.page.get_by_role("button", name="OK"))
     ana.page.locator(".hb textarea").fill(WHY)
     ana.submits()
     expect(ana.page.get_by_text(second)).to_be_visible()

@@ -15,8 +15,8 @@ from playwright.sync_api import Dialog, Page, expect, sync_playwright
 from hitl_bridge.bootstrap import Bridge, open_bridge
 from hitl_bridge.core.model import TaskState
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
-from tests.live.conftest import PASSWORD, LiveLabelStudio, LiveReviewers
-from tests.live.test_browser import FLAGS, PATIENCE, chromium_path
+from tests.live.conftest import LiveLabelStudio, LiveReviewers
+from tests.live.pages import FLAGS, PATIENCE, chromium_path, log_in, put_aside
 from tests.services.bench import without_git
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
@@ -61,11 +61,7 @@ def page(label_studio: LiveLabelStudio) -> Iterator[Page]:
         context = browser.new_context(viewport={"width": 1280, "height": 1000})
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        page.goto(f"{label_studio.url}/user/login/")
-        page.fill("input[name=email]", ANA)
-        page.fill("input[name=password]", PASSWORD)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_url(lambda there: "/user/login" not in there)
+        log_in(page, label_studio.url, ANA)
         yield page
         browser.close()
 
@@ -97,7 +93,7 @@ def test_a_page_says_what_to_go_by_and_what_was_decided_before_and_asks_what_it_
     close = page.get_by_role("button", name="Close modal")
     page.wait_for_timeout(700)  # the instructions come a moment later
     if close.is_visible():
-        close.click()
+        put_aside(close)
     everything = page.locator(".hb")
     expect(everything).to_contain_text(CRITERION)
     row = page.locator(".hb table tbody tr").filter(has_text="billing")

@@ -19,7 +19,7 @@ from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.core.task_types.controls import ESCALATE, LABEL_IS_MISSING, RETURN
 from tests.live.command_line import CommandLine, environment
 from tests.live.conftest import PASSWORD, LiveLabelStudio
-from tests.live.test_browser import FLAGS, PATIENCE, chromium_path
+from tests.live.pages import FLAGS, PATIENCE, chromium_path, log_in, put_aside
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
 
@@ -80,11 +80,7 @@ class Person:
     taken: list[str] = field(default_factory=list)
 
     def log_in(self) -> None:
-        self.page.goto(f"{self.url}/user/login/")
-        self.page.fill("input[name=email]", self.email)
-        self.page.fill("input[name=password]", PASSWORD)
-        self.page.press("input[name=password]", "Enter")
-        self.page.wait_for_url(lambda there: "/user/login" not in there)
+        log_in(self.page, self.url, self.email)
 
     def opens(self, project: str) -> None:
         """The project's stream of tasks, the instructions put aside."""
@@ -93,7 +89,7 @@ class Person:
         close = self.page.get_by_role("button", name="Close modal")
         self.page.wait_for_timeout(700)  # the instructions come a moment later
         if close.is_visible():
-            close.click()
+            put_aside(close)
         self.page.evaluate(
             "() => { window.pressed = []; document.addEventListener('keydown', key => window.pressed.push(key.key), true); }"
         )
@@ -254,8 +250,7 @@ def test_a_comprehensive_item_needs_its_checklist_and_rationale_and_a_dispute_is
         if not gives:
             ana.page.wait_for_timeout(400)  # the warning moves into place
             ana.keeps_picture("comprehensive-refused")
-        ana.page.get_by_role("button", name="OK").click()
-        expect(ana.page.get_by_text(missing)).to_be_hidden()
+        put_aside(ana.page.get_by_role("button", name="OK"))
         if gives:
             ana.presses(gives)
     ana.writes(WHY)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.live.conftest import PASSWORD, REVIEWERS, LiveLabelStudio
+from tests.live.conftest import REVIEWERS, LiveLabelStudio
+from tests.live.pages import FLAGS, PATIENCE, chromium_path, log_in, put_aside
 from tests.live.parts_workspace import a_shell
-from tests.live.test_browser import FLAGS, PATIENCE, chromium_path
 from tests.stages.workspaces import write_lines
 
 pytestmark = [pytest.mark.live, pytest.mark.browser]
@@ -63,15 +63,11 @@ def test_a_reviewer_sees_marks_adds_one_and_submits_a_page_without_any(tmp_path:
 
 
 def _works(page: Page, url: str, project: str) -> None:
-    page.goto(f"{url}/user/login/")
-    page.fill("input[name=email]", ANA)
-    page.fill("input[name=password]", PASSWORD)
-    page.press("input[name=password]", "Enter")
-    page.wait_for_url(lambda there: "/user/login" not in there)
+    log_in(page, url, ANA)
     page.goto(project)
     page.get_by_role("button", name=re.compile("Label .*Task")).first.click()
     page.locator(".hb-mark").wait_for()
-    page.get_by_role("button", name="Close modal").click()
+    put_aside(page.get_by_role("button", name="Close modal"))
     marks = page.locator(".htx-highlight")
     expect(marks).to_have_count(2)
     page.locator(".hb-mark").get_by_text("person").click()

@@ -17,8 +17,8 @@ from hitl_bridge.core.model import ADJUDICATION, JSON
 from hitl_bridge.core.task_types.controls import CANT_ANSWER, NONE_BECAUSE, REJECT
 from tests.live.command_line import CommandLine, environment
 from tests.live.conftest import REVIEWERS, LiveLabelStudio, LiveReviewers
+from tests.live.pages import FLAGS, PATIENCE, chromium_path
 from tests.live.parts_workspace import Workspace, a_shell, arrived, with_a_model
-from tests.live.test_browser import FLAGS, PATIENCE, chromium_path
 from tests.live.test_desk import Person
 from tests.services.bench import without_git, write_rows
 from tests.stages.several_labels import texts
