@@ -449,7 +449,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="keep the workspace there")
     wanted = parser.parse_args()
     wanted.tasks = wanted.tasks or (5_000 if wanted.full else 1_000)
-    wanted.pairs = wanted.pairs or (3 if wanted.full else 5)
+    wanted.pairs = wanted.pairs or (7 if wanted.full else 5)
     wanted.sizes = [1_000, 10_000] if wanted.full else [200, 2_000]
     wanted.rounds = 12 if wanted.full else 9
     return wanted

@@ -150,12 +150,13 @@ class Opened(AbstractContextManager["Opened"]):
     @contextmanager
     def _alone(self, scope: str = PROJECTS, *, believed: bool = False) -> Iterator[None]:
         """Holds the lease of `scope`; whatever the store is told meanwhile is refused once somebody has taken it over."""
+        from hitl_bridge.adapters.collector import older_objects_left_alone
         from hitl_bridge.services.keeping.leases import held
 
         if self.store.fence is not None and self.store.fence.scope == scope:
             yield  # a verb within a verb
             return
-        with held(self._lease_terms, scope) as lease:
+        with held(self._lease_terms, scope) as lease, older_objects_left_alone():
             before, self.store.fence = self.store.fence, lease
             try:
                 if not believed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -119,7 +120,7 @@ def push(
         if place in troubled:
             continue
         try:
-            result = _push_project(ports, policy, (_keep_project(ports, policy, place), tasks), result, told)
+            result = _push_project(ports, policy, _made_ready(ports, policy, place, tasks), result, told)
         except _TROUBLES as error:
             troubled[place] = error
     raise_if_all(list(troubled.values()), len(due.keys() | troubled.keys()))
@@ -143,6 +144,15 @@ class _Told:
             self.progress(self.done, self.total)
 
 
+def _made_ready(
+    ports: PushPorts, policy: ReviewPolicy, place: ProjectKey, tasks: Sequence[tuple[Item, ReviewTask]]
+) -> tuple[Project, Sequence[tuple[Item, ReviewTask]]]:
+    """The project, and the tasks in the order in which they are served: worked out while the labeling service is asked."""
+    with ThreadPoolExecutor(1, thread_name_prefix="spread") as beside:
+        spread_out = beside.submit(_spread, policy, tasks)
+        return _keep_project(ports, policy, place), spread_out.result()
+
+
 def _push_project(
     ports: PushPorts,
     policy: ReviewPolicy,
@@ -150,7 +160,7 @@ def _push_project(
     sofar: PushResult,
     told: _Told,
 ) -> PushResult:
-    project, tasks = due[0], _spread(policy, due[1])
+    project, tasks = due
     there = look_up_promised(ports.store, ports.labeling, project, [task for _, task in tasks], ports.clock)
     sofar = replace(sofar, already_there=sofar.already_there + len(there))
     pages = Pages(ports.store, policy, ports.key, several_seats=ports.hand_out is not None, context=_context(ports, project))
