@@ -199,6 +199,6 @@ def test_repeated_and_known_items_are_found_in_any_number_of_buckets(ports: Inge
     receipts, files = ports.receipts, ports.store.receipt_files()
     hashes = np.random.default_rng(1).integers(0, 2**64, 1000, dtype=np.uint64)
     ids = pq.read_table(tmp_path / "one" / "receipts" / files[0].path)["item_hash"].to_numpy()
-    found = receipts.repeated(files, [hashes[:600], hashes[500:], ids[:5]], rows)
+    found = receipts.repeated(files, [np.sort(hashes[:600]), np.sort(hashes[500:]), ids[:5]], rows)
     assert found is not None
     assert found.tolist() == sorted([*hashes[500:600].tolist(), *ids[:5].tolist()])

@@ -50,8 +50,8 @@ class Receipts(Protocol):
     def repeated(
         self, files: Sequence[ReceiptFile], hashes: Iterable[NDArray[np.uint64]], rows: int
     ) -> NDArray[np.uint64] | None:
-        """Hashes (`core.macs.item_hashes`), sorted, of the items among these that are there twice or have receipts; None if
-        they are too many to be told."""
+        """Hashes (`core.macs.item_hashes`), sorted, of the items among these (in pieces, each sorted) that are there twice or
+        have receipts; None if they are too many to be told."""
 
     def with_disagreement(self, files: Sequence[ReceiptFile], predictions: pa.Table) -> pa.Table:
         """The predictions (with `item_hash` and `revision`) and a column `disagreement`: of the models that predicted the same

@@ -91,8 +91,8 @@ def read_predictions(
 
 
 def item_hashes(source: str | Path) -> tuple[int, Iterator[NDArray[np.uint64]]] | None:
-    """How many rows a source of Parquet files has, and the hashes of all of their items (`core.macs.item_hashes`), in pieces.
-    None for sources of other kinds, which can't be looked through without being read."""
+    """How many rows a source of Parquet files has, and the hashes of all of their items (`core.macs.item_hashes`), in sorted
+    pieces. None for sources of other kinds, which can't be looked through without being read."""
     files = [] if str(source) == "-" else source_files(str(source))
     if not files or any(file.suffix != ".parquet" for file in files):
         return None

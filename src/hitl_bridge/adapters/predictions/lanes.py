@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,7 +86,7 @@ def lane_for(open_file: Opener, name: str, rules: RowRules, records: Records) ->
 
 
 def hashes_of(open_file: Opener) -> Iterator[NDArray[np.uint64]]:
-    """The hashes of all items in a file, without reading anything but their ids."""
+    """The hashes of all items in a file, without reading anything but their ids; each piece sorted."""
     with pq.ParquetFile(open_file()) as file:
         batches = file.iter_batches(batch_size=_ROWS, columns=["item_id"], use_threads=False)
         yield from in_turn((partial(_hashes, batch.column(0)) for batch in batches), _WORKERS, _AHEAD)
@@ -95,7 +95,9 @@ def hashes_of(open_file: Opener) -> Iterator[NDArray[np.uint64]]:
 def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
     if ids.null_count or not is_text(ids.type):
         ids = pa.array([each if isinstance(each, str) else "" for each in ids.to_pylist()], pa.string())
-    return macs.item_hashes(ids.cast(pa.string()))
+    hashes = macs.item_hashes(ids.cast(pa.string()))
+    hashes.sort()
+    return hashes
 
 
 def _opened(open_file: Opener) -> pq.ParquetFile:
@@ -226,7 +228,7 @@ def ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
                 each.cancel()
 
 
-def in_turn(works: Iterator[Callable[[], _T]], workers: int, depth: int) -> Iterator[_T]:
+def in_turn(works: Iterator[Callable[[], _T]], workers: int, depth: int) -> Generator[_T]:
     """What each of them gives, in their order; up to `depth` are begun before they are asked for."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[_T]] = deque()

@@ -1,15 +1,17 @@
 """Which items of a long input come more than once, or were here before: found by their hashes, bucket by bucket.
 
-The hashes of the input are spread over buckets by their first bits, on disk where they are many; then each bucket is sorted and
-held against the same range of the receipt files, which are sorted by the same hash. Memory depends on the size of a bucket and
-on how many repetitions there are, not on how many rows or receipts.
+The hashes of the input come in sorted pieces and are spread over buckets by their first bits, on disk where they are many; then
+each bucket is merged and held against the same range of the receipt files, which are sorted by the same hash. Memory depends on
+the size of a bucket and on how many repetitions there are, not on how many rows or receipts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from hitl_bridge.adapters.predictions.lanes import in_turn
 from hitl_bridge.core import macs
 
 Hashes = NDArray[np.uint64]
@@ -29,6 +32,8 @@ _MOST = 4_000_000
 """So many repeated items are kept; with more, a list of them would save nothing."""
 
 _BITS = 64
+_WORKERS = 2
+"""Buckets that are merged at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,12 @@ def repeated(hashes: Iterable[Hashes], rows: int, known: KnownHashes) -> Hashes 
     found: list[Hashes] = []
     with ExitStack() as open_files:
         buckets = _buckets(hashes, bits, open_files)
-        for number, bucket in enumerate(buckets):
-            low = number << (_BITS - bits)
-            found.append(_in_bucket(bucket(), known, low, low + (1 << (_BITS - bits))))
-            if sum(map(len, found)) > _MOST:
-                return None
+        works = (partial(_in_bucket, bucket, known, number << (_BITS - bits), bits) for number, bucket in enumerate(buckets))
+        with closing(in_turn(works, _WORKERS, _WORKERS)) as each:
+            for some in each:
+                found.append(some)
+                if sum(map(len, found)) > _MOST:
+                    return None
     return np.concatenate(found) if found else np.zeros(0, np.uint64)
 
 
@@ -87,25 +93,28 @@ class _Bucket:
             self._stream.close()
             whole = np.fromfile(self._path, np.uint64)
             self._path.unlink()
-        whole.sort()
+        whole.sort(kind="stable")  # merges what is sorted in pieces, three times as fast as sorting it anew
         return whole
 
 
 def _buckets(hashes: Iterable[Hashes], bits: int, open_files: ExitStack) -> list[_Bucket]:
     folder = Path(open_files.enter_context(TemporaryDirectory(prefix="hitl-items-"))) if bits else None
     buckets = [_Bucket(folder / str(number) if folder else None, open_files) for number in range(1 << bits)]
+    edges = np.arange(1, 1 << bits, dtype=np.uint64) << np.uint64(_BITS - bits) if bits else np.zeros(0, np.uint64)
     for piece in hashes:
-        if not bits:
-            buckets[0].add(piece)
-            continue
-        numbers = (piece >> np.uint64(_BITS - bits)).astype(np.uint16)
-        for number, bucket in enumerate(buckets):
-            bucket.add(piece[numbers == number])
+        cuts = [0, *np.searchsorted(piece, edges).tolist(), len(piece)]
+        for bucket, (start, end) in zip(buckets, pairwise(cuts), strict=True):
+            bucket.add(piece[start:end])
     return buckets
 
 
-def _in_bucket(hashes: Hashes, known: KnownHashes, low: int, high: int) -> Hashes:
-    """Of sorted hashes those that are there twice or are known."""
+def _in_bucket(bucket: _Bucket, known: KnownHashes, low: int, bits: int) -> Hashes:
+    """Of a bucket's hashes, all of which begin with the same `bits`, those that are there twice or are known.
+
+    Args:
+        low: the lowest that it can hold.
+    """
+    hashes, high = bucket(), low + (1 << (_BITS - bits))
     if not len(hashes):
         return hashes
     again = [hashes[1:][hashes[1:] == hashes[:-1]]]

@@ -160,7 +160,7 @@ class ParquetReceipts:
         Costs one look at each hash, whatever there is of them, in bounded memory: so that a batch of new items asks nothing.
 
         Args:
-            hashes: `core.macs.item_hashes` of all rows, in pieces.
+            hashes: `core.macs.item_hashes` of all rows, in pieces, each of them sorted.
             rows: about how many they are in all.
 
         Returns:
