@@ -20,6 +20,7 @@ ROOT = HERE.parents[1]
 PICTURES = {
     "quick": "desk-quick",
     "comprehensive": "desk-comprehensive",
+    "asked-again": "desk-asked-again",
     "adjudication": "desk-adjudication",
     "blind": "desk-blind",
     "special-missing": "desk-none-of-these",

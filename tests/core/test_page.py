@@ -57,6 +57,16 @@ def test_an_adjudicator_sees_all_answers_without_names() -> None:
     assert content.prefill == {}
 
 
+def test_an_adjudicator_is_offered_first_what_the_reviewers_said_and_a_reviewer_only_what_the_model_says() -> None:
+    item = an_item()
+    adjudicated = replace(item, round=2, route=replace(item.route, tier=ADJUDICATION))
+    earlier = [an_annotation("ana@example.com", "technical"), an_annotation("ben@example.com", "billing")]
+    assert page(KEY, adjudicated, earlier, KIND, "").candidates == ("technical", "billing", "refund", "cancel")
+    assert page(KEY, item, earlier, KIND, "").candidates == ("refund", "billing", "cancel")
+    many = [an_annotation(f"{name}@example.com", f"label {name}") for name in "abcdefghij"]
+    assert len(page(KEY, adjudicated, many, KIND, "").candidates) == 8
+
+
 def test_an_ordinary_reviewer_sees_no_other_answer() -> None:
     assert page(KEY, an_item(), [an_annotation()], KIND, "Read it all.").fields["answers"] == []
 

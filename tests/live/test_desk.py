@@ -51,7 +51,7 @@ def prediction(item_id: str, scenario: str, sure: float, text: str = "") -> dict
         "item_id": item_id,
         "input": {"text": text or f"The words of {item_id}."},
         "prediction": {"label": "refund"},
-        "scores": {"refund": sure, "cancel": round(1 - sure, 6)},
+        "scores": {"refund": sure, "cancel": round(0.6 * (1 - sure), 6), "technical": round(0.4 * (1 - sure), 6)},
         "confidence": sure,
         "model_version": "model-1",
         "scenario": scenario,
@@ -60,8 +60,16 @@ def prediction(item_id: str, scenario: str, sure: float, text: str = "") -> dict
 
 SPECIAL = ("missing", "judge", "scope", "private", "escalated")
 PREDICTIONS = [
-    *(prediction(f"forty {number:02}", "forty", 0.95 - 0.01 * number) for number in range(1, FORTY + 1)),
-    *(prediction(f"careful {number}", "careful", 0.4) for number in (1, 2)),
+    *(
+        prediction(f"forty {number:02}", "forty", 0.95 - 0.01 * number, f"I was charged twice for order forty {number:02}.")
+        for number in range(1, FORTY + 1)
+    ),
+    *(
+        prediction(
+            f"careful {number}", "careful", 0.4, f"I want back what I paid, or I leave. It was for order careful {number}."
+        )
+        for number in (1, 2)
+    ),
     *(prediction(name, "answers", 0.9 - 0.05 * place) for place, name in enumerate(SPECIAL)),
     prediction("blind", "work", 0.99, "Please send my money back"),
 ]

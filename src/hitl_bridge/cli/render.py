@@ -15,6 +15,7 @@ from hitl_bridge.core.model import JSON
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def console() -> Console:
@@ -52,20 +53,41 @@ def facts(title: str, rows: Mapping[str, object]) -> None:
 
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
-        table.add_row(Text(name, style="dim"), Text(str(value)))
+        table.add_row(Text(name, style="dim"), Text(_told(value)))
     console().print(table)
 
 
-def grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table with heads. Text from data is shown as it is: no markup in it is obeyed."""
+def grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]], *, spare: int = 0) -> None:
+    """A table with heads. Text from data is shown as it is: no markup in it is obeyed. Where it is wider than the screen, the last
+    `spare` columns are left out, and words that are too long go on in the next line: nothing is cut off."""
+    table, target = _table(title, heads, rows), console()
+    if spare and target.measure(table, options=target.options.update(max_width=_ANY_WIDTH)).maximum > target.width:
+        table = _table(title, heads[:-spare], [row[:-spare] for row in rows])
+    target.print(table)
+
+
+_ANY_WIDTH = 10_000
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     from rich import box
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*heads, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = (Column(head, overflow="fold") for head in heads)
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text("–" if cell is None else str(cell)) for cell in row))
-    console().print(table)
+        table.add_row(*(Text(_told(cell)) for cell in row))
+    return table
+
+
+def _told(value: object) -> str:
+    """A value as people write it: nothing is a dash, and neither `None` nor `True` is a word of theirs."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def listed(counts: Mapping[str, int]) -> str:

@@ -10,7 +10,10 @@ from hitl_bridge.core.prior import Beside, prior_rows, settled_as
 from hitl_bridge.core.task_types import TaskType
 
 TOP = 5
-"""Labels offered first where there are many."""
+"""Labels of the model's that are offered first where there are many."""
+
+_MOST_OFFERED = 8
+"""Each has a digit; 9 opens the search."""
 
 _BLIND = "No suggestion is shown here: please answer from scratch."
 
@@ -19,7 +22,8 @@ _BLIND = "No suggestion is shown here: please answer from scratch."
 class TaskContent:
     """All that a reviewer's page is made of. `fields` holds the input and the texts; `prefill` the predicted controls.
 
-    `prefill` is empty on a blind task. `candidates` are the labels offered first where there are many.
+    `prefill` is empty on a blind task. `candidates` are the labels offered first where there are many: to an adjudicator what the
+    reviewers said, then what the model thinks likeliest.
     """
 
     push_key: PushKey
@@ -50,7 +54,9 @@ def page(
         "answers": [*_challenged(beside, item, kind), *_answers(earlier, item, kind)] if adjudicated else [],
         "prior": [] if beside is None else prior_rows(beside, kind, blind=blind),
     }
-    return TaskContent(push_key, fields, prefilled, item.route.priority, () if blind else _candidates(item))
+    return TaskContent(
+        push_key, fields, prefilled, item.route.priority, () if blind else _candidates(item, earlier if adjudicated else (), kind)
+    )
 
 
 def _filled_in(item: Item, earlier: Sequence[Annotation], kind: TaskType, *, adjudicated: bool) -> Mapping[str, Sequence[JSON]]:
@@ -111,9 +117,10 @@ def _said(answer: Answer, item: Item, kind: TaskType) -> str:
     return f"{told}: {codes}" if answer.rejects else f"{told} ({codes})"
 
 
-def _candidates(item: Item) -> tuple[str, ...]:
+def _candidates(item: Item, earlier: Sequence[Annotation], kind: TaskType) -> tuple[str, ...]:
     ranked = sorted(item.prediction.scores.items(), key=lambda pair: (-pair[1], pair[0]))
-    return tuple(label for label, _ in ranked[:TOP])
+    said = [kind.label_of(part) for each in earlier if each.answer is not None for part in sorted(kind.parts(each.answer.output))]
+    return tuple(dict.fromkeys([*said, *(label for label, _ in ranked[:TOP])]))[:_MOST_OFFERED]
 
 
 def _percent(share: float) -> str:
