@@ -4,17 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl_bridge.core.gating.checks import MOST_INPUTS, Check, CheckKind, CheckResult, inputs_of, judge_checks, read_check
 from hitl_bridge.core.task_types import task_type
+from tests.core.examples import UNHURRIED
 
 TEXT = task_type("text-classification")
 LABELS = ("refund", "fee")
 Entry = dict[str, Any]
-UNHURRIED = settings(deadline=None)
-"""How long one example takes is a matter of the machine, not of the checks."""
 
 
 def minimum(**changes: Any) -> Entry:

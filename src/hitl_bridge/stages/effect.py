@@ -21,8 +21,9 @@ from hitl_bridge.core.model import Split
 from hitl_bridge.errors import UnknownName, UsageError
 from hitl_bridge.stages.learner import Learner
 from hitl_bridge.stages.metrics import Flags
+from hitl_bridge.stages.near_copies import near_copies
 from hitl_bridge.stages.params import StageParams, load_params
-from hitl_bridge.stages.prepare import base_data, decided, nearly_measured, segments
+from hitl_bridge.stages.prepare import base_data, decided, segments
 from hitl_bridge.stages.snapshot import DECISIONS, FOLDER, Example, keys, known, read_examples
 
 RESAMPLES = 10_000
@@ -100,7 +101,7 @@ def _apart(root: Path, params: StageParams, back: Sequence[Example], measured: S
     measuring, asked = keys(measured, params.kind), keys(back, params.kind)
     reserved = sorted(measured_items(segments(root / "data/decisions")))
     stays = keep_apart(asked, replace(measuring, item_ids=[*measuring.item_ids, *reserved])).keep
-    alike = nearly_measured(measuring, asked, params)
+    alike = near_copies(root, params).of(measured, back)
     return [example for example, apart, near in zip(back, stays, alike, strict=True) if apart and not near]
 
 

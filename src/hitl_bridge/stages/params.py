@@ -24,12 +24,14 @@ _APART = "review"
 class PrepareParams:
     """`holdout_share` of the base data is held out if there is no `data/base/holdout.*`. `group_by` names the attribute
     that keeps related items on one side of the split. `near_duplicates`: the share of its pieces that a text has in common
-    with one that measures, from which it is left out of training (None: only equal texts are)."""
+    with one that measures, from which it is left out of training (None: only equal texts are); `near_images`: the same for
+    images, the correlation of their small pictures."""
 
     holdout_share: float = 0.2
     seed: int = 0
     group_by: str | None = None
     near_duplicates: float | None = 0.8
+    near_images: float | None = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ def _prepare(section: _Section) -> PrepareParams:
         seed=section.whole("seed", default.seed, 0),
         group_by=section.text("group_by", None),
         near_duplicates=section.number_or_none("near_duplicates", default.near_duplicates, 0.5, 1.0),
+        near_images=section.number_or_none("near_images", default.near_images, 0.9, 1.0),
     )
 
 

@@ -1,7 +1,7 @@
 """Stage 1: base data and decisions → `data/snapshot/{train,holdout,calibration}.parquet` and `reports/data.json`.
 
 Only items of the uniform stream measure a model, and they never train one. What came to people for another reason
-trains, unless its item, its group or its words (or nearly its words) are measured by. Rejected decisions have no label and
+trains, unless its item, its group or its input (or nearly its input) is measured by. Rejected decisions have no label and
 are left out.
 """
 
@@ -16,15 +16,15 @@ from pathlib import Path
 
 from hitl_bridge.core.dataset.change import version_order
 from hitl_bridge.core.dataset.fold import Segment, measured_items, snapshot_with_payloads
-from hitl_bridge.core.dataset.near_duplicates import METHOD, NearDuplicates
 from hitl_bridge.core.dataset.record import Consent
 from hitl_bridge.core.dataset.schema import from_parquet
-from hitl_bridge.core.dataset.splits import Keys, Separation, holdout_draw, keep_apart, shared
+from hitl_bridge.core.dataset.splits import Separation, holdout_draw, keep_apart, shared
 from hitl_bridge.core.model import JSON, JSONObject, Outcome, Problem, Purpose, Split
 from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.triage.plan import EDGE_RISK
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import write_bytes, write_json
+from hitl_bridge.stages.near_copies import NearCopies, near_copies
 from hitl_bridge.stages.params import StageParams, load_params
 from hitl_bridge.stages.rows import Row, find_file, read_rows
 from hitl_bridge.stages.snapshot import BASE, DECISIONS, FOLDER, Example, keys, labels_of, write_examples
@@ -54,14 +54,15 @@ def prepare(root: Path) -> str:
     splits = {split: [*base.splits[split], *reviewed.splits[split]] for split in Split}
     splits[Split.TRAIN] = [*train, *reviewed.splits[Split.TRAIN]]
 
-    separation = _separate(splits, params, measured_items(decisions))
+    near = near_copies(root, params)
+    separation = _separate(splits, params, measured_items(decisions), near)
     report = {
         "format": 1,
         "versions": sorted((version for version, _ in decisions), key=version_order),
         "not_used": {**reviewed.not_used, "superseded_base_rows": len(base.splits[Split.TRAIN]) - len(train)},
         "problems": [{"file": p.file, "row": p.row, "reason": p.reason} for p in base.problems[:_LISTED_PROBLEMS]],
         "problem_count": len(base.problems),
-        **_write(root, splits, params, separation),
+        **_write(root, splits, params, separation, near),
     }
     write_json(root / "reports/data.json", report)
     counted = ", ".join(f"{len(splits[split])} {split.value}" for split in Split)
@@ -173,33 +174,21 @@ def _group(attributes: Mapping[str, JSON], name: str | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _separate(splits: dict[Split, list[Example]], params: StageParams, reserved: frozenset[str]) -> Separation:
+def _separate(splits: dict[Split, list[Example]], params: StageParams, reserved: frozenset[str], near: NearCopies) -> Separation:
     """Takes out of the training split whatever is measured by, now or in an earlier version (`reserved`), or nearly is."""
-    measured = keys([*splits[Split.HOLDOUT], *splits[Split.CALIBRATION]], params.kind)
+    measuring = [*splits[Split.HOLDOUT], *splits[Split.CALIBRATION]]
+    measured = keys(measuring, params.kind)
     known = replace(measured, item_ids=[*measured.item_ids, *sorted(reserved)])
     separation = keep_apart(keys(splits[Split.TRAIN], params.kind), known)
     kept = zip(splits[Split.TRAIN], separation.keep, strict=True)
     apart = [example for example, stays in kept if stays]
-    alike = nearly_measured(measured, keys(apart, params.kind), params)
-    splits[Split.TRAIN] = [example for example, near in zip(apart, alike, strict=True) if not near]
+    alike = near.of(measuring, apart)
+    splits[Split.TRAIN] = [example for example, copied in zip(apart, alike, strict=True) if not copied]
     return replace(separation, left_out={**separation.left_out, "near_duplicate": sum(alike)})
 
 
-def nearly_measured(measured: Keys, train: Keys, params: StageParams) -> list[bool]:
-    """For each training row whether its words are nearly those of a row that measures."""
-    if not _compares_words(params):
-        return [False] * len(train.input_keys)
-    known = NearDuplicates(measured.input_keys, params.prepare.near_duplicates or 1.0)
-    return [known.has(words) for words in train.input_keys]
-
-
-def _compares_words(params: StageParams) -> bool:
-    """An image's input is its address: two that differ in one letter are no more alike than others."""
-    return params.kind.input_field == "text" and params.prepare.near_duplicates is not None
-
-
 def _write(
-    root: Path, splits: Mapping[Split, Sequence[Example]], params: StageParams, separation: Separation
+    root: Path, splits: Mapping[Split, Sequence[Example]], params: StageParams, separation: Separation, near: NearCopies
 ) -> dict[str, object]:
     folder = root / FOLDER
     # The snapshot holds texts: nothing in this folder may ever be committed.
@@ -207,18 +196,18 @@ def _write(
     digests = {split.value: write_examples(folder / f"{split.value}.parquet", splits[split]) for split in Split}
     return {
         "counts": {split.value: _counts(splits[split], params.kind) for split in Split},
-        "leakage": {**_proof(splits, params), "left_out": separation.left_out, "sha256": digests}
+        "leakage": {**_proof(splits, params, near), "left_out": separation.left_out, "sha256": digests}
         | {"near_duplicates_left_out": separation.left_out["near_duplicate"]},
     }
 
 
-def _proof(splits: Mapping[Split, Sequence[Example]], params: StageParams) -> dict[str, object]:
+def _proof(splits: Mapping[Split, Sequence[Example]], params: StageParams, near: NearCopies) -> dict[str, object]:
     """What training shares with what measures, counted anew in what is written; `checked` is whether that is nothing."""
     train = keys(splits[Split.TRAIN], params.kind)
     found = {}
     for split in (Split.HOLDOUT, Split.CALIBRATION):
-        measured = keys(splits[split], params.kind)
-        found[split.value] = {**shared(train, measured), "near_duplicate": sum(nearly_measured(measured, train, params))}
+        alike = sum(near.of(splits[split], splits[Split.TRAIN]))
+        found[split.value] = {**shared(train, keys(splits[split], params.kind)), "near_duplicate": alike}
     holdout = found[Split.HOLDOUT.value]
     return {
         "checked": not any(count for counts in found.values() for count in counts.values()),
@@ -227,8 +216,7 @@ def _proof(splits: Mapping[Split, Sequence[Example]], params: StageParams) -> di
         "same_item": holdout["item_id"],
         "same_group": holdout["group"],
         "shared_with_train": found,
-        "threshold": params.prepare.near_duplicates if _compares_words(params) else None,
-        "method": METHOD if _compares_words(params) else "equal inputs only",
+        **near.told(),
     }
 
 

@@ -49,10 +49,12 @@ class Example:
 
 
 def keys(examples: Sequence[Example], kind: TaskType) -> Keys:
+    """Texts are the same whatever their case and white space; addresses of images only to the letter."""
+    same = input_key if kind.input_field == "text" else str
     return Keys(
         item_ids=[example.item_id for example in examples],
         groups=[example.group for example in examples],
-        input_keys=[input_key(str(example.input[kind.input_field])) for example in examples],
+        input_keys=[same(str(example.input[kind.input_field])) for example in examples],
     )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +9,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from hitl_bridge.core.model import JSON
 from hitl_bridge.errors import UsageError
+from hitl_bridge.stages.images import UnreadableImage, grey
 from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled
 from hitl_bridge.stages.trainers.estimator import FILE, Fitted, codes_of, fit_calibrated, load, save, scores_of, temperature_of
 
 _FIELD = "image"
-_DATA_URI = "data:image/"
-_LARGEST = 50_000_000
-"""Pixels; a picture that claims more is refused before it is unpacked."""
 
 
 class SklearnImage:
     """Options: `size` (pixels a side, 16), `C` (10), `calibration_folds` (5).
 
-    `input.image` is a `data:image/…;base64,` URI or a path below the workspace; nothing is fetched from the network.
+    `input.image` is what `stages.images` reads.
     """
 
     def train(self, examples: Sequence[Labelled], setup: Setup, folder: Path) -> Mapping[str, JSON]:
@@ -74,20 +68,8 @@ def _pixels(items: Sequence[Unlabelled], root: Path, size: int) -> npt.NDArray[n
 
 def _grey(item: Unlabelled, root: Path, size: int) -> npt.NDArray[np.float32]:
     try:
-        with Image.open(io.BytesIO(_content(str(item.input[_FIELD]), root))) as image:
-            if image.width * image.height > _LARGEST:
-                raise ValueError("it has too many pixels")
-            small = image.convert("L").resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, ValueError, binascii.Error, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        small = grey(str(item.input[_FIELD]), root, size)
+    except UnreadableImage as error:
         remedy = "Use a data:image/…;base64, URI or a path below the workspace, of a format that Pillow reads."
-        raise UsageError(f"The image of item {item.item_id!r} can't be read ({type(error).__name__}).", remedy=remedy) from error
-    return np.asarray(small, dtype=np.float32).ravel() / 255.0
-
-
-def _content(image: str, root: Path) -> bytes:
-    if image.startswith(_DATA_URI):
-        return base64.b64decode(image.partition(",")[2], validate=True)
-    path = (root / image).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError("the path leads out of the workspace")
-    return path.read_bytes()
+        raise UsageError(f"The image of item {item.item_id!r} can't be read ({error}).", remedy=remedy) from error
+    return small.astype(np.float32).ravel() / 255.0
