@@ -329,3 +329,8 @@ def test_times_sort_as_texts_even_where_label_studio_leaves_the_microseconds_out
     told = [f"{at.isoformat()}Z" for at in times]  # isoformat leaves a zero fraction out, as Label Studio does
     read = [payloads.moment({"updated_at": text}, "updated_at") for text in told]
     assert [at for _, at in sorted(zip(read, times, strict=True))] == sorted(times)
+
+
+def test_an_answer_of_more_marks_than_anybody_makes_is_not_even_looked_through(reader: Reader) -> None:
+    marks = [a_region(value={"choices": ["refund"]}) for _ in range(payloads.MOST_REGIONS + 1)]
+    assert payloads.annotation(an_annotation_row(marks), reader).problem == "it holds more than 2,500 marks"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +74,26 @@ def test_a_page_that_says_it_cant_be_answered_rejects_whatever_is_marked_on_it()
 def test_a_page_that_marks_nothing_sensible_means_nothing(marked: JSON) -> None:
     with pytest.raises(ValueError, match=r"entity|label"):
         KIND.read({LABEL: (marked,)}, LABELS)
+
+
+def test_a_page_that_marks_more_than_a_prediction_may_hold_means_nothing() -> None:
+    marked: list[JSON] = [{"start": at, "end": at + 1, "label": "person"} for at in range(2_001)]
+    assert KIND.read({LABEL: marked[1:]}, LABELS) == {"entities": marked[1:]}
+    with pytest.raises(ValueError, match="more than 2,000"):
+        KIND.read({LABEL: marked}, LABELS)
+
+
+@given(st.lists(spans))
+def test_parts_clash_where_they_share_a_sign(drawn: list[Span]) -> None:
+    parts = KIND.parts(output_of(drawn))
+    told = {frozenset(pair) for pair in KIND.clashing(parts)}
+    pairs = combinations(sorted(set(drawn)), 2)
+    assert told == {KIND.parts(output_of(pair)) for pair in pairs if pair[0].overlaps(pair[1])}
+
+
+def test_as_many_entities_as_there_may_be_are_compared_with_their_neighbours_alone() -> None:
+    parts = KIND.parts(output_of(Span(at * 10, at * 10 + 12, "person") for at in range(2_000)))
+    assert sum(1 for _ in KIND.clashing(parts)) == 1_999
 
 
 @given(st.lists(spans, max_size=6))

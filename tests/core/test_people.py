@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from hitl_bridge.core.people import Deciders, Person, Role, RosterChange, Seat, Term, former, roster_change, seats, with_roster
+from hitl_bridge.core.people import (
+    WEEKLY,
+    Deciders,
+    Person,
+    Role,
+    RosterChange,
+    Seat,
+    Term,
+    former,
+    roster_change,
+    seats,
+    together,
+    with_roster,
+)
 from hitl_bridge.core.review.consensus import deciding_answers
 from hitl_bridge.core.routing import Pool
 from tests.core.examples import an_annotation
@@ -48,3 +61,23 @@ def test_who_comes_back_has_not_left() -> None:
     seat = Seat("legal", Role.REVIEWER, BEN)
     terms = [Term(seat, NOW - timedelta(days=9), NOW - timedelta(days=5)), Term(seat, NOW - timedelta(days=1))]
     assert former(terms) == {("legal", Role.REVIEWER): {}}
+
+
+def test_what_a_newcomer_said_before_they_counted_does_not_count_once_they_leave() -> None:
+    early, late, after = (f"2026-11-22T{hour:02}:00:00Z" for hour in (8, 9, 11))
+    gone = Deciders(frozenset({ANA}), former={BEN: NOW}, begun={BEN: NOW - timedelta(minutes=90)})
+    assert [gone.might(BEN, at) for at in (early, late, after)] == [False, True, False]
+
+
+def test_who_may_decide_by_one_of_several_pools_may_when_that_one_lets_them() -> None:
+    early, late, after = (f"2026-11-22T{hour:02}:00:00Z" for hour in (8, 9, 11))
+    begun = {BEN: NOW - timedelta(minutes=90)}
+    one, other = Deciders(frozenset({ANA}), former={BEN: NOW}, begun=begun), Deciders(frozenset({DEE, BEN}), begun={BEN: NOW})
+    either = together([one, other])
+    assert isinstance(either, Deciders)
+    assert set(either) == {ANA, BEN, DEE}
+    assert [either.might(BEN, at) for at in (early, late, after)] == [False, True, True]
+    left = together([Deciders(frozenset({ANA}), former={BEN: NOW}), Deciders(frozenset({DEE}), former={BEN: NOW - 2 * WEEKLY})])
+    assert isinstance(left, Deciders)
+    assert BEN not in left
+    assert [left.might(BEN, at) for at in (late, after)] == [True, False]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hitl_bridge.core.ladder import Audience, Rung
 from hitl_bridge.core.model import ADJUDICATION
 from hitl_bridge.services.desk.escalation import EscalateResult
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, POLICY, Bench, row, without_git
@@ -225,3 +226,16 @@ def test_a_step_that_the_settings_move_is_not_taken_again(handed_on: Bench) -> N
     assert bench.bridge.escalate() == EscalateResult()
     bench.clock.turn(2.5 * HOUR)
     assert bench.bridge.escalate() == EscalateResult(to_pool=1)
+
+
+def test_a_step_that_the_settings_add_is_taken_also_where_as_many_others_were(handed_on: Bench) -> None:
+    bench = handed_on
+    bench.pushed(row("q-1"))
+    bench.clock.turn(4.5 * HOUR)
+    cycle(bench)
+    settings = bench.bridge.settings
+    quick = replace(settings.tiers[0], ladder=(Rung(tell=Audience.LEAD), Rung(tell=Audience.POOL)))
+    bench.bridge.settings = replace(settings, tiers=(quick, settings.tiers[1]))
+    bench.bridge.forget_policy()
+    assert bench.bridge.escalate() == EscalateResult(to_lead=1)
+    assert bench.bridge.escalate() == EscalateResult()

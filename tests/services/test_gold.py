@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +211,50 @@ def test_where_reviewers_have_projects_of_their_own_newcomers_get_lessons_and_no
     bench.clock.turn(60)
     bench.pushed(*(row(f"u-{number}") for number in range(20)))
     assert {task.project_key.reviewer for task in bench.tasks() if task.item_id.startswith("u-")} == {ANA, "dee@example.com"}
+
+
+def rewritten(bench: Bench, policy: str) -> None:
+    (bench.root / "hitl.yaml").write_text(policy, encoding="utf-8")
+    bench.bridge = bench.opened()
+
+
+def test_who_leaves_while_learning_has_decided_nothing(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path, LEARNING, [known(number) for number in range(12)])
+    bench.pushed(row("t-1"))
+    bench.answer("t-1", ANA, "billing")
+    bench.brought_back()
+    rewritten(bench, LEARNING.replace("ana@example.com, ", ""))
+    bench.clock.turn(60)
+    bench.bridge.push()
+    bench.answer("t-1", BEN, "refund")
+    bench.brought_back()
+    assert bench.decided() == {}
+
+
+def test_in_a_pool_without_adjudicators_who_learns_settles_no_dispute(tmp_path: Path) -> None:
+    cy, alone = "cy@example.com", ", adjudicators: [dee@example.com]"
+    bench = Bench(without_git(tmp_path / "workspace", POLICY.replace(alone, "")))
+    bench.bridge.resolve()
+    rewritten(bench, LEARNING.replace(alone, "").replace("ben@example.com]", "ben@example.com, cy@example.com]"))
+    bench.bridge.add_gold(write_rows(bench.root / "gold.jsonl", [known(number) for number in range(6)]), by="Ana")
+    bench.pushed(row("t-1", COMPREHENSIVE))
+    bench.answer("t-1", ANA, "refund")
+    bench.answer("t-1", BEN, "billing")
+    bench.brought_back()
+    bench.bridge.push()
+    assert bench.item("t-1").route.tier == "adjudication"
+    bench.answer("t-1", cy, "cancel", why="I say so")
+    bench.brought_back()
+    assert bench.decided() == {}
+
+
+def test_what_somebody_has_learned_by_is_not_mixed_in_unseen_later(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path, HALF.replace("0.5}", "0.5, onboarding: 4}"), [known(number) for number in range(10)])
+    bench.bridge.push()
+    with closing(sqlite3.connect(bench.root / ".hitl" / "bridge.db")) as connection:
+        taught = {name for (name,) in connection.execute("SELECT gold_id FROM gold_asked WHERE person IS NOT NULL")}
+    assert len(taught) == 4  # Ana and Ben learn by the same
+    bench.pushed(*(row(f"t-{number}") for number in range(40)))
+    mixed = {str(item.item_id) for item in gold_of(bench)}
+    assert mixed == {f"g-{number}" for number in range(10)} - taught
+    assert bench.bridge.gold().left == 0

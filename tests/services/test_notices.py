@@ -128,6 +128,22 @@ def test_a_message_during_whose_sending_the_process_died_goes_out_again_under_th
     assert sum(receiver.counts().values()) == 1
 
 
+def test_a_clock_that_ran_ahead_and_was_set_back_silences_nobody(bench: Bench, receiver: Receiver) -> None:
+    bench.clock.turn(400 * 24 * HOUR)
+    bench.pushed(row("q-1"))
+    bench.clock.turn(5 * HOUR)
+    bench.bridge.escalate()
+    receiver.refuses = True
+    assert bench.bridge.send_notices().sent == 0
+    receiver.refuses = False
+    bench.clock.turn(-400 * 24 * HOUR)
+    assert bench.bridge.send_notices().sent == 1
+    bench.pushed(row("q-2"))
+    bench.clock.turn(5 * HOUR)
+    bench.bridge.escalate()
+    assert bench.bridge.send_notices().sent == 1
+
+
 def test_a_channel_without_an_address_waits_and_says_so_and_gets_all_of_it_later(bench: Bench, receiver: Receiver) -> None:
     known = bench.bridge.settings
     bench.bridge.settings = replace(known, notice_addresses={})

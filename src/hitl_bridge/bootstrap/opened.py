@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hitl_bridge.adapters.receipts.files import ParquetReceipts
     from hitl_bridge.adapters.sql.access_tokens import SqlAccessTokens
     from hitl_bridge.adapters.sql.store import SqlStore
+    from hitl_bridge.core.gold import Newcomers
+    from hitl_bridge.core.people import Former
     from hitl_bridge.services.keeping.leases import LeaseTerms
 
 
@@ -46,7 +48,8 @@ class Opened(AbstractContextManager["Opened"]):
         self._given_labeling = labeling
         self._believed = False
         self._policy: ReviewPolicy | None = None
-        self._policy_asked, self._policy_number = 0.0, (0, "")
+        self._policy_asked = 0.0
+        self._policy_number: object = None
         self._lots_judged_at: str | None = None
         self._chosen_at: tuple[str, int, int] | None = None
         self._kept: set[str] = set()
@@ -60,22 +63,26 @@ class Opened(AbstractContextManager["Opened"]):
     @property
     def policy(self) -> ReviewPolicy:
         """The settings, with the calibrations and thresholds in force: asked for anew after a moment, since another process
-        may have tightened them."""
+        may have tightened them, or have written down who has left."""
         now = self.clock.now().timestamp()
         if self._policy is None or not 0 <= now - self._policy_asked < _FRESH_SECONDS:
-            newest = (self.store.thresholds().newest(), self.store.lots().newest())
+            people = self._people_known()
+            newest = (self.store.thresholds().newest(), self.store.lots().newest(), people)
             if self._policy is None or newest != self._policy_number:
-                self._policy, self._policy_number = self._policy_in_force(), newest
+                self._policy, self._policy_number = self._policy_in_force(*people), newest
             self._policy_asked = now
         return self._policy
 
-    def _policy_in_force(self) -> ReviewPolicy:
-        from hitl_bridge.core.audits.tightened import with_audit_rate, with_ceilings
-        from hitl_bridge.core.budget.budget_policy import plan_in_force
+    def _people_known(self) -> tuple[Former, Newcomers]:
         from hitl_bridge.core.people import former
 
-        known = (former(self.store.people().terms()), self.store.gold().newcomers())
-        policy = replace(self.settings.policy, former=known[0], newcomers=known[1])
+        return former(self.store.people().terms()), self.store.gold().newcomers()
+
+    def _policy_in_force(self, left: Former, newcomers: Newcomers) -> ReviewPolicy:
+        from hitl_bridge.core.audits.tightened import with_audit_rate, with_ceilings
+        from hitl_bridge.core.budget.budget_policy import plan_in_force
+
+        policy = replace(self.settings.policy, former=left, newcomers=newcomers)
         plan = plan_in_force(policy.plan, self.store.thresholds().in_force(), policy.budget)
         plan = with_ceilings(plan, self.store.lots().ceilings(policy.plan.policy_version))
         raised = self.store.lots().audit_rate()

@@ -190,12 +190,13 @@ class Learner:
 
 
 def next_lessons(key: bytes, pupil: Learner, bank: Sequence[KnownItem], terms: GoldTerms) -> list[KnownItem]:
-    """What a learner is given now: at first as many as they need, then a quarter of that at a time, none twice."""
+    """What a learner is given now: at first as many as they need, then a quarter of that at a time, none twice. All of a pool
+    learn in one order: what somebody was told is not mixed in any more, and the rest of the bank is left for that."""
     if pupil.open:
         return []
     many = max(1, terms.onboarding // 4) if pupil.given else terms.onboarding
     fresh = [each for each in bank if each.pool == pupil.pool and each.item_id not in pupil.given]
-    return sorted(fresh, key=lambda each: draws.draw(key, "lesson", pupil.person, each.item_id))[:many]
+    return sorted(fresh, key=lambda each: draws.draw(key, "lesson", pupil.pool, each.item_id))[:many]
 
 
 def lesson(known: KnownItem, pupil: Learner, tier: Tier, batch_id: BatchId, now: datetime, key: bytes) -> Item:

@@ -65,11 +65,12 @@ class RosterChange:
 @dataclass(frozen=True, slots=True)
 class Deciders(Collection[str]):
     """Who may decide; and those who might, until they left: what they said before goes on counting. Of those who have `begun`
-    at some time, what they said before does not."""
+    at some time, what they said before does not. With `either`, each of these tells for itself who might."""
 
     present: frozenset[str]
     former: Mapping[str, datetime] = field(default_factory=dict)
     begun: Mapping[str, datetime] = field(default_factory=dict)
+    either: tuple[Deciders, ...] = ()
 
     def __contains__(self, email: object) -> bool:
         return email in self.present
@@ -82,21 +83,20 @@ class Deciders(Collection[str]):
 
     def might(self, email: str, at: str) -> bool:
         """Whether what they said at that time (ISO 8601) decides."""
-        since, until = self.begun.get(email), self.former.get(email)
-        if email in self.present:
-            return since is None or datetime.fromisoformat(at) >= since
-        return until is not None and datetime.fromisoformat(at) <= until
+        if self.either:
+            return any(one.might(email, at) for one in self.either)
+        said, since, until = datetime.fromisoformat(at), self.begun.get(email), self.former.get(email)
+        if since is not None and said < since:
+            return False
+        return email in self.present or (until is not None and said <= until)
 
 
 def together(several: Sequence[Collection[str]]) -> Collection[str]:
     """Who may decide by any of these, an empty one meaning everybody."""
     if not all(isinstance(one, Deciders) or one for one in several):
         return frozenset()
-    each = [one if isinstance(one, Deciders) else Deciders(frozenset(one)) for one in several]
-    always = frozenset().union(*(one.present - one.begun.keys() for one in each))
-    begun = {email: since for one in each for email, since in one.begun.items() if email not in always}
-    left = {email: until for one in each for email, until in one.former.items()}
-    return Deciders(always | begun.keys(), left, begun)
+    each = tuple(one if isinstance(one, Deciders) else Deciders(frozenset(one)) for one in several)
+    return Deciders(frozenset().union(*(one.present for one in each)), either=each)
 
 
 def with_roster(pools: Iterable[Pool], roster: Sequence[Person]) -> tuple[Pool, ...]:

@@ -69,6 +69,11 @@ class ReviewPolicy:
         given = tier.sla if purpose is Purpose.REVIEW or tier_name == ADJUDICATION else self.audit_sla
         return AT_RISK * given if tier.at_risk is None else tier.at_risk
 
+    @property
+    def parts(self) -> TaskType | None:
+        """What answers are agreed upon part by part with; None where an answer is one whole."""
+        return self.kind if self.kind.several else None
+
     def settling(self, item: Item, tasks: Sequence[ReviewTask] = ()) -> SettlePolicy:
         """How the present round of `item` is settled; `tasks` are the item's, of all rounds.
 
@@ -84,7 +89,7 @@ class ReviewPolicy:
             returns_to=self._reviewed_in(item, tasks) if item.route.tier == ADJUDICATION else None,
             seats=tier.reviewers,
             most=tier.max_reviewers if item.triage.purpose is Purpose.REVIEW else 0,
-            parts=self.kind if self.kind.several else None,
+            parts=self.parts,
             hours=self.hours(item.route.pool, ADJUDICATION),
         )
 
@@ -117,30 +122,52 @@ class ReviewPolicy:
 
     def _eligible(self, pool_name: str, tier: str) -> Collection[str]:
         """Who may decide; an empty set means everybody. Whoever adjudicates may also review."""
-        people = self._staff(pool_name, tier)
-        roles = [Role.ADJUDICATOR] if tier == ADJUDICATION and people else [Role.REVIEWER, Role.ADJUDICATOR]
-        left = {email: until for role in roles for email, until in self.former.get((pool_name, role), {}).items()}
-        new = {email: since for email, since in self._newcomers(pool_name, tier).items() if email in people}
+        people, left = self._staff(pool_name, tier), self._left(pool_name, tier)
+        if people is None:
+            return frozenset()
+        new = self._newcomers(pool_name, tier)
         begun = {email: since for email, since in new.items() if since is not None}
-        present = people - (new.keys() - begun.keys())
-        return Deciders(present, left, begun) if people and (left or new) else people
+        learning = new.keys() - begun.keys()  # also of those who have left: they never counted
+        said_in_time = {email: until for email, until in left.items() if email not in learning}
+        return Deciders(people - learning, said_in_time, begun) if left or new or not people else people
+
+    def _left(self, pool_name: str, tier: str) -> Mapping[str, datetime]:
+        """Who has left, and until when they might decide in such a tier, by whichever role they had the longest."""
+        roles = [Role.ADJUDICATOR] if self._settled_by_experts(pool_name, tier) else [Role.REVIEWER, Role.ADJUDICATOR]
+        found: dict[str, datetime] = {}
+        for role in roles:
+            for email, until in self.former.get((pool_name, role), {}).items():
+                found[email] = max(until, found.get(email, until))
+        return found
 
     def people(self, pool_name: str, tier: str) -> frozenset[str]:
         """Who may decide now and whom something can be given to; of a pool that names nobody, nobody."""
         learning = {email for email, since in self._newcomers(pool_name, tier).items() if since is None}
-        return self._staff(pool_name, tier) - learning
+        return (self._staff(pool_name, tier) or frozenset()) - learning
 
     def _newcomers(self, pool_name: str, tier: str) -> Mapping[str, datetime | None]:
-        return {} if tier == ADJUDICATION else self.newcomers.get(pool_name, {})
+        return {} if self._settled_by_experts(pool_name, tier) else self.newcomers.get(pool_name, {})
 
-    def _staff(self, pool_name: str, tier: str) -> frozenset[str]:
-        """Everybody of the pool for such a tier, an empty set meaning everybody there is."""
+    def _settled_by_experts(self, pool_name: str, tier: str) -> bool:
+        """Whether it is adjudicated there by people named for that; else by the reviewers, newcomers once they count."""
         pool = self.pools.get(pool_name)
-        if pool is None or not pool.reviewers:
-            return frozenset()
-        if tier == ADJUDICATION and pool.adjudicators:
-            return frozenset(pool.adjudicators)
-        return frozenset(pool.reviewers) | frozenset(pool.adjudicators)
+        return tier == ADJUDICATION and pool is not None and bool(pool.adjudicators)
+
+    def _staff(self, pool_name: str, tier: str) -> frozenset[str] | None:
+        """Everybody of the pool for such a tier; None where it names nobody: that is everybody there is. Who has left is not of
+        them, also where these settings were read before that; and of a pool that there is no more, nobody is."""
+        pool = self.pools.get(pool_name)
+        if pool is None:
+            return frozenset() if any(name == pool_name for name, _ in self.former) else None
+        if not pool.reviewers:
+            return None
+        adjudicators = self._present(pool_name, Role.ADJUDICATOR, pool.adjudicators)
+        if self._settled_by_experts(pool_name, tier):
+            return adjudicators
+        return adjudicators | self._present(pool_name, Role.REVIEWER, pool.reviewers)
+
+    def _present(self, pool_name: str, role: Role, named: Sequence[str]) -> frozenset[str]:
+        return frozenset(named) - self.former.get((pool_name, role), {}).keys()
 
 
 def adjudication_tier(sla: timedelta) -> Tier:

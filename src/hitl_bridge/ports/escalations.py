@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias
@@ -28,9 +28,9 @@ class OpenDeadline:
 class EscalationStore(Protocol):
     """The memory of what was escalated; a step is taken once a deadline, whoever asks and however often."""
 
-    def due_by(self, moment: datetime, steps: Mapping[str, int]) -> list[Item]:
-        """Items that people were asked about and that are due by then, the longest overdue first; only those for which fewer
-        steps were taken than their tier has (`steps`; a tier that is not named has one)."""
+    def due_by(self, moment: datetime, steps: Mapping[str, Collection[str]] | None = None) -> list[Item]:
+        """Items that people were asked about and that are due by then, the longest overdue first; only those for which not all
+        `steps` of their tier were taken (in a tier that is not named: none was). None: all of them."""
 
     def taken(self, items: Sequence[Item]) -> Mapping[Deadline, frozenset[str]]: ...
     def record(self, escalations: Sequence[Escalation], at: datetime) -> list[Escalation]:

@@ -45,7 +45,7 @@ class GoldStore(Protocol):
         """How many of the bank can still be mixed in."""
 
     def mixed_in(self) -> frozenset[ItemId]:
-        """Items of the bank that can't be mixed in any more: they were, or came in as predictions."""
+        """Items of the bank that can't be mixed in any more: they were, came in as predictions, or somebody learns by them."""
 
     def paired(self, names: Collection[str]) -> frozenset[str]:
         """Of these items, by name, those beside which a known one was asked."""

@@ -6,6 +6,7 @@ import hashlib
 import html
 import math
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,9 @@ MODEL_VERSION: Final = "bridge"
 
 MARK_PREFIX: Final = ProjectKey("", "").mark.partition(":")[0] + ":"
 MOST_TASK_BYTES: Final = 20_000_000
+MOST_REGIONS: Final = 2_500
+"""In an answer. Label Studio's library checks them in quadratic time, minutes for ten thousand; any account can send as many."""
+
 _TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 # `include` prunes nested objects to the same names, so those are named too.
@@ -274,12 +278,11 @@ def _storable(value: object) -> object:
 
 def controls_of(result: Sequence[JSON]) -> dict[str, tuple[JSON, ...]]:
     """The answer by control name."""
-    found: dict[str, tuple[JSON, ...]] = {}
+    found: defaultdict[str, list[JSON]] = defaultdict(list)
     for region in result:
         if isinstance(region, Mapping) and isinstance(region.get("from_name"), str):
-            name = str(region["from_name"])
-            found[name] = (*found.get(name, ()), *region_values(region))
-    return found
+            found[str(region["from_name"])] += region_values(region)
+    return {name: tuple(values) for name, values in found.items()}
 
 
 def authorship_problem(row: JSON, result: Sequence[JSON], reader: Reader) -> str | None:
@@ -303,6 +306,8 @@ def is_untouched(result: Sequence[JSON]) -> bool:
 def content_problem(
     result: Sequence[JSON], controls: Mapping[str, Sequence[JSON]], reader: Reader, odd: bool = False
 ) -> str | None:
+    if len(result) > MOST_REGIONS:
+        return f"it holds more than {MOST_REGIONS:,} marks"
     problems = [_ODD_TEXT] if odd else []
     problems += reader.config.problems(result)
     # Where something is missing that comes beside the answer, the item is asked again; see `core.review.demands`.

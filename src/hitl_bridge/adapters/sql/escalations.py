@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -38,12 +38,11 @@ class SqlEscalations:
         self._engine = engine
         self._writing = writing
 
-    def due_by(self, moment: datetime, steps: Mapping[str, int]) -> list[Item]:
-        of_deadline = [late_steps.c[name] == items.c[name] for name in ("item_id", "revision", "due_at")]
-        taken = sa.select(sa.func.count()).select_from(late_steps).where(*of_deadline).correlate(items).scalar_subquery()
-        there_are = sa.case(*((items.c.tier == name, count) for name, count in steps.items()), else_=1) if steps else 1
+    def due_by(self, moment: datetime, steps: Mapping[str, Collection[str]] | None = None) -> list[Item]:
         wanted = items_with_input().where(items.c.state.in_(_ASKED), items.c.due_at <= moment, is_latest_revision())
-        wanted = wanted.where(taken < there_are).order_by(items.c.due_at, items.c.item_id)
+        if steps is not None:
+            wanted = wanted.where(_has_steps_left(steps))
+        wanted = wanted.order_by(items.c.due_at, items.c.item_id)
         with reading(self._engine) as connection:
             return [item_of(row) for row in connection.execute(wanted).mappings()]
 
@@ -77,6 +76,17 @@ class SqlEscalations:
         with reading(self._engine) as connection:
             rows = connection.execute(counted.group_by(*of).order_by(items.c.due_at)).mappings()
             return [OpenDeadline(row["pool"], row["tier"], Purpose(row["purpose"]), row["due_at"], row["n"]) for row in rows]
+
+
+def _has_steps_left(steps: Mapping[str, Collection[str]]) -> sa.ColumnElement[bool]:
+    """Whether some of its tier's steps was not taken; in a tier that is not named, whether none was."""
+    of_deadline = [late_steps.c[name] == items.c[name] for name in ("item_id", "revision", "due_at")]
+    taken = sa.select(sa.func.count()).select_from(late_steps).where(*of_deadline).correlate(items)
+    left = [
+        (items.c.tier == tier) & (taken.where(late_steps.c.step.in_(sorted(names))).scalar_subquery() < len(names))
+        for tier, names in steps.items()
+    ]
+    return sa.or_(*left, items.c.tier.not_in(sorted(steps)) & (taken.scalar_subquery() < 1))
 
 
 def _moved(connection: Connection, each: Escalation) -> bool:

@@ -54,13 +54,13 @@ class SqlGold:
             return [BankedItem(ItemId(row["item_id"]), row["row"], row["why"] or "") for row in rows]
 
     def left(self) -> int:
-        wanted = sa.select(sa.func.count()).select_from(gold_bank).where(_IS_KNOWN, ~_IS_THERE)
+        wanted = sa.select(sa.func.count()).select_from(gold_bank).where(_IS_KNOWN, ~(_IS_THERE | _IS_TAUGHT))
         with reading(self._engine) as connection:
             return int(connection.execute(wanted).scalar_one())
 
     def mixed_in(self) -> frozenset[ItemId]:
         with reading(self._engine) as connection:
-            found = connection.execute(sa.select(gold_bank.c.item_id).where(_IS_THERE)).scalars()
+            found = connection.execute(sa.select(gold_bank.c.item_id).where(_IS_THERE | _IS_TAUGHT)).scalars()
             return frozenset(ItemId(each) for each in found)
 
     def paired(self, names: Collection[str]) -> frozenset[str]:
@@ -128,6 +128,9 @@ class SqlGold:
 
 _IS_KNOWN = sa.exists().where(gold_items.c.item_id == gold_bank.c.item_id)
 _IS_THERE = sa.exists().where(items.c.item_id == gold_bank.c.item_id)
+_IS_TAUGHT = sa.exists().where(gold_asked.c.gold_id == gold_bank.c.item_id, gold_asked.c.person.is_not(None))
+"""Somebody was told what is right: mixed in unseen among their reviews it would measure what they remember."""
+
 _OF_ASKED = (items.c.item_id == gold_asked.c.item_id) & (items.c.revision == gold_asked.c.revision)
 
 _FIRST_ANSWERS = (

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from math import prod
 from typing import Protocol
 
@@ -30,7 +29,7 @@ class Parts(Protocol):
 
     def parts(self, output: JSONObject | None) -> frozenset[str]: ...
     def whole(self, parts: Iterable[str]) -> JSONObject: ...
-    def clash(self, one: str, other: str) -> bool: ...
+    def clashing(self, parts: Iterable[str]) -> Iterable[tuple[str, str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +138,5 @@ _RULES: Mapping[ConsensusRule, Callable[[Sequence[_Vote], Weighing | None], Kept
 
 def _clashes(kept: Collection[str], said: Iterable[Collection[str]], parts: Parts) -> bool:
     """Whether two parts are in that exclude each other, and that nobody named together."""
-    clashing = ((one, other) for one, other in combinations(sorted(kept), 2) if parts.clash(one, other))
     together = [frozenset(each) for each in said]
-    return any(not any({one, other} <= each for each in together) for one, other in clashing)
+    return any(not any({one, other} <= each for each in together) for one, other in parts.clashing(kept))

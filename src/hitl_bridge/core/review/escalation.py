@@ -95,10 +95,9 @@ def told(each: Escalation, policy: ReviewPolicy) -> Escalation:
     return replace(each, notices=tuple(Notice("late", subject, channel, said) for channel in channels))
 
 
-def most_steps(policy: ReviewPolicy) -> dict[str, int]:
-    """By tier, how many steps its ladder has at most: an item that has taken so many needs no further look."""
-    names = [*policy.tiers, ADJUDICATION]
-    return {name: len(_rungs(policy, name)) for name in names}
+def all_steps(policy: ReviewPolicy) -> dict[str, frozenset[str]]:
+    """By tier, the steps that its ladder has at most: an item that has taken all of them needs no further look."""
+    return {name: frozenset(rung.name for rung in _rungs(policy, name)) for name in (*policy.tiers, ADJUDICATION)}
 
 
 def earliest(policy: ReviewPolicy) -> Sequence[tuple[Rung, WorkingHours | None]]:

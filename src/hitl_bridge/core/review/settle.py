@@ -286,10 +286,11 @@ def _scenario(behind: Sequence[Annotation]) -> str | None:
 
 
 def outcome(answer: Answer, predicted: JSONObject, same: Same) -> Outcome:
-    """Compared with the prediction that was sent, by value: what a page calls 'changed' is not to be trusted."""
+    """Compared with the prediction that was sent, by value: what a page calls 'changed' is not to be trusted. Where no model said
+    anything (an empty mapping), there is nothing to accept."""
     if answer.rejects:
         return Outcome.REJECTED
-    return Outcome.ACCEPTED if same(answer.output, predicted) else Outcome.CORRECTED
+    return Outcome.ACCEPTED if predicted and same(answer.output, predicted) else Outcome.CORRECTED
 
 
 def _says_the_same(fresh: Decision, standing: Decision, same: Same) -> bool:

@@ -7,11 +7,12 @@ config uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.core.task_types.classification import ImageClassification, TextClassification
+from hitl_bridge.core.task_types.controls import Form
 from hitl_bridge.core.task_types.entities import TextEntities
 from hitl_bridge.core.task_types.multi_label import MultiLabelText
 from hitl_bridge.errors import UnknownName
@@ -29,6 +30,10 @@ class TaskType(Protocol):
     @property
     def input_field(self) -> str:
         """The key of a prediction's `input` that is shown to reviewers: `text`, `image`."""
+
+    @property
+    def form(self) -> Form:
+        """What the control `LABEL` of its pages lets people do."""
 
     @property
     def several(self) -> bool:
@@ -64,6 +69,10 @@ class TaskType(Protocol):
     def text(self, output: JSONObject | None) -> str:
         """An output in a few words, for people: equal where outputs say the same, and nothing of the input in it."""
 
+    def brief(self, output: JSONObject) -> str:
+        """A model's output as its reviewers read it in a sentence: without what means nothing to people, and as little of the input
+        in it."""
+
     def told(self, output: JSONObject | None, shown: JSONObject) -> str:
         """The same for those who have the input `shown` before their eyes: its words may be in it."""
 
@@ -85,8 +94,8 @@ class TaskType(Protocol):
     def universe(self, labels: Sequence[str]) -> tuple[str, ...] | None:
         """Every part that an answer can have; None where there is no end of them."""
 
-    def clash(self, one: str, other: str) -> bool:
-        """Whether two parts hardly hold together, so that whoever named the one speaks against the other."""
+    def clashing(self, parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Every two of these that hardly hold together, so that whoever named the one speaks against the other."""
 
     def answer(self, scores: Mapping[str, float]) -> tuple[JSONObject, float]:
         """What the scores of an item's labels say, and how probable it is that all of it is right. Raises UsageError for a type

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
-from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
+from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL, Form
 from hitl_bridge.core.task_types.inputs import missing_input
 
 
@@ -16,6 +17,7 @@ class _Classification:
 
     name: str
     input_field: str
+    form: Form = Form.ONE_OF
     several: bool = False
     exclusive: bool = True
     guidance: str = "Choose the label that fits best; “None of these” if no label fits or the item can't be judged."
@@ -55,6 +57,9 @@ class _Classification:
     def text(self, output: JSONObject | None) -> str:
         return NONE_OF_THESE if output is None else str(output.get(LABEL))
 
+    def brief(self, output: JSONObject) -> str:
+        return self.text(output)
+
     def told(self, output: JSONObject | None, shown: JSONObject) -> str:
         return self.text(output)
 
@@ -77,8 +82,8 @@ class _Classification:
     def universe(self, labels: Sequence[str]) -> tuple[str, ...] | None:
         return tuple(labels)
 
-    def clash(self, one: str, other: str) -> bool:
-        return one != other
+    def clashing(self, parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+        return combinations(sorted(set(parts)), 2)
 
     def answer(self, scores: Mapping[str, float]) -> tuple[JSONObject, float]:
         best = max(scores, key=lambda label: scores[label])

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 from hitl_bridge.core.model import NONE_OF_THESE
+
+
+class Form(StrEnum):
+    """What a page lets people do to say an answer."""
+
+    ONE_OF = "one of several labels is chosen"
+    SOME_OF = "as many of several labels are chosen as fit"
+    MARKS = "pieces of a text are marked"
+
 
 LABEL = "label"
 """The label, or one of the model's top five where there are many labels."""

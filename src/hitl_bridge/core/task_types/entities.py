@@ -7,12 +7,14 @@ decisions, which are kept in git and DVC for good, tell nobody's name. No entity
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
-from hitl_bridge.core.task_types.controls import LABEL, REJECT
+from hitl_bridge.core.task_types.controls import LABEL, REJECT, Form
 from hitl_bridge.core.task_types.inputs import missing_input
 from hitl_bridge.errors import UsageError
 
@@ -75,6 +77,7 @@ class TextEntities:
 
     name: str = "entities"
     input_field: str = "text"
+    form: Form = Form.MARKS
     several: bool = True
     exclusive: bool = False
     guidance: str = (
@@ -112,7 +115,10 @@ class TextEntities:
     def read(self, controls: Mapping[str, Sequence[JSON]], labels: Sequence[str]) -> JSONObject | None:
         if controls.get(REJECT):
             return None
-        spans = [_span(each) for each in controls.get(LABEL, ())]
+        marked = controls.get(LABEL, ())
+        if len(marked) > _MOST:
+            raise ValueError(f"it marks more than {_MOST:,} entities")
+        spans = [_span(each) for each in marked]
         unknown = next((span.label for span in spans if span.label not in labels), None)
         if unknown is not None:
             raise ValueError(f"label {unknown!r} is not one of this workspace's labels")
@@ -127,6 +133,11 @@ class TextEntities:
         if output is None:
             return NONE_OF_THESE
         return ", ".join(f"{span.label} {span.start}–{span.end}" for span in spans_of(output)) or "no entity"
+
+    def brief(self, output: JSONObject) -> str:
+        """How many of each label: places mean nothing to who reads the text, and the page shows them in it."""
+        counts = Counter(span.label for span in spans_of(output))
+        return ", ".join(f"{count} × {label}" for label, count in counts.items()) or "no entity"
 
     def told(self, output: JSONObject | None, shown: JSONObject) -> str:
         """With the words that are marked, for those who have the text before their eyes."""
@@ -150,8 +161,14 @@ class TextEntities:
     def universe(self, labels: Sequence[str]) -> tuple[str, ...] | None:
         return None
 
-    def clash(self, one: str, other: str) -> bool:
-        return one != other and _of_part(one).overlaps(_of_part(other))
+    def clashing(self, parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Along the text: each is held against those alone that begin before it ends."""
+        ordered = sorted((_of_part(part), part) for part in set(parts))
+        for at, (span, part) in enumerate(ordered, start=1):
+            for other, its in islice(ordered, at, None):
+                if not span.overlaps(other):
+                    break
+                yield part, its
 
     def answer(self, scores: Mapping[str, float]) -> tuple[JSONObject, float]:
         raise UsageError(

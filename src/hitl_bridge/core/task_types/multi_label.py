@@ -8,12 +8,12 @@ they were independent. Calibrations go by that confidence alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, JSONObject
-from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, OTHER_LABEL, REJECT
+from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, OTHER_LABEL, REJECT, Form
 from hitl_bridge.core.task_types.inputs import missing_input
 
 LABELS = "labels"
@@ -29,6 +29,7 @@ NO_LABEL = "no label"
 class MultiLabelText:
     name: str = "multi-label-text"
     input_field: str = "text"
+    form: Form = Form.SOME_OF
     several: bool = True
     exclusive: bool = False
     guidance: str = f"Tick every label that fits, and none if none does; “{CANT_ANSWER}” only if the item can't be judged."
@@ -70,6 +71,9 @@ class MultiLabelText:
     def text(self, output: JSONObject | None) -> str:
         return NONE_OF_THESE if output is None else " · ".join(sorted(_labels(output))) or NO_LABEL
 
+    def brief(self, output: JSONObject) -> str:
+        return self.text(output)
+
     def told(self, output: JSONObject | None, shown: JSONObject) -> str:
         return self.text(output)
 
@@ -89,8 +93,8 @@ class MultiLabelText:
         """Whoever leaves a label out says that it does not fit: every label is answered on every page."""
         return tuple(labels)
 
-    def clash(self, one: str, other: str) -> bool:
-        return False
+    def clashing(self, parts: Iterable[str]) -> Iterator[tuple[str, str]]:
+        return iter(())
 
     def answer(self, scores: Mapping[str, float]) -> tuple[JSONObject, float]:
         output = self.whole(label for label, score in scores.items() if score >= IN_FROM)

@@ -11,7 +11,7 @@ from datetime import datetime
 from hitl_bridge.core.deadlines import Standing, shift, standing
 from hitl_bridge.core.model import Item, ItemId, Purpose
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.core.review.escalation import due_steps, earliest, ladder, most_steps, told
+from hitl_bridge.core.review.escalation import all_steps, due_steps, earliest, ladder, told
 from hitl_bridge.ports import Clock, EscalationStore, OpenDeadline
 from hitl_bridge.ports.escalations import Deadline
 
@@ -37,7 +37,7 @@ def escalate(store: EscalationStore, policy: ReviewPolicy, clock: Clock) -> Esca
     now = clock.now()
     # An early step of the slowest clock there is: whether it is due is told item by item.
     horizon = max([now, *(shift(now, -rung.after, hours) for rung, hours in earliest(policy))])
-    late = store.due_by(horizon, most_steps(policy))
+    late = store.due_by(horizon, all_steps(policy))
     taken = store.taken(late) if late else {}
     due = [
         told(each, policy)
@@ -126,20 +126,16 @@ def _line(pool: str, tier: str, some: Sequence[tuple[Standing, OpenDeadline]], n
 def deadlines(store: EscalationStore, policy: ReviewPolicy, clock: Clock) -> Deadlines:
     """How deadlines stand, with the items that people should look at now."""
     now = clock.now()
-    asked = store.due_by(_at_risk_until(policy, now), dict.fromkeys(most_steps(policy), _ANY))
+    asked = store.due_by(_at_risk_until(policy, now))
     late = [(item, stands) for item in asked if (stands := _item_stands(policy, item, now)) is not Standing.DUE]
     taken = store.taken([item for item, _ in late]) if late else {}
     lines = deadline_lines(store, policy, now)
     return Deadlines(lines, tuple(_late(item, stands, policy, taken) for item, stands in late))
 
 
-_ANY = 1_000
-"""More steps than any ladder has: every item is wanted."""
-
-
 def _at_risk_until(policy: ReviewPolicy, now: datetime) -> datetime:
     """By then everything is due that may be at risk, by whichever clock it is counted."""
-    spans = [policy.little_time(name, purpose) for name in most_steps(policy) for purpose in Purpose]
+    spans = [policy.little_time(name, purpose) for name in all_steps(policy) for purpose in Purpose]
     hours = [None, *(pool.hours for pool in policy.pools.values() if pool.hours is not None)]
     return max(shift(now, max(spans), each) for each in hours)
 

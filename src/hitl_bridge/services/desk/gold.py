@@ -5,8 +5,9 @@ What is due follows from keyed draws and from what was asked before, so that who
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -59,17 +60,40 @@ class Learning:
     needed: int
 
 
+Questions = list[tuple[Batch, list[AskedGold]]]
+
+
 def ask_known(ports: GoldPorts, policy: ReviewPolicy) -> int:
     """Queues what is due of the bank now; returns how many items. Costs a query where nothing is."""
     learners = ports.gold.learners() if policy.gold.onboarding else []
+    due, now = _questions(ports, policy, learners, ports.store.queued), ports.clock.now()
+    for batch, asked in due:
+        ports.gold.ask(batch, asked, now)
+    return sum(len(asked) for _, asked in due)
+
+
+def would_ask(
+    ports: GoldPorts, policy: ReviewPolicy, queued: Sequence[Item], joined: Collection[tuple[str, str]] = ()
+) -> list[Item]:
+    """The items that `ask_known` would queue beside what is `queued`, once those who have `joined` learn; nothing is written."""
+    now = ports.clock.now()
+    learners = ports.gold.learners() if policy.gold.onboarding else []
+    learners += [Learner(pool, person, now) for pool, person in joined]
+    return [each.item for _, asked in _questions(ports, policy, learners, lambda: queued) for each in asked]
+
+
+def _questions(
+    ports: GoldPorts, policy: ReviewPolicy, learners: Sequence[Learner], queued: Callable[[], Sequence[Item]]
+) -> Questions:
     left = ports.gold.left() if policy.gold.share else 0
     if not left and not any(not each.open for each in learners):
-        return 0
-    due = _due(ports, policy) if left else []
+        return []
+    due = _due(ports, policy, queued()) if left else []
     if not due and not learners:
-        return 0
+        return []
     bank = known_items(ports, policy, ports.gold.bank())
-    return _mix_in(ports, policy, due, bank) + sum(_teach(ports, policy, each, bank) for each in learners)
+    found = [_mix_in(ports, policy, due, bank), *(_teach(ports, policy, each, bank) for each in learners)]
+    return [each for each in found if each is not None]
 
 
 def known_items(ports: GoldPorts, policy: ReviewPolicy, rows: Sequence[BankedItem]) -> list[KnownItem]:
@@ -90,7 +114,7 @@ def _known_item(policy: ReviewPolicy, row: Mapping[str, JSON], receipt: Mapping[
     version, pool = policy.plan.policy_version, pool_of(policy, receipt).name
     if tier not in policy.tiers:
         return KnownItem(prediction, pool, tier, risk, version)
-    answer, torn = policy.kind.text(prediction.output), policy.kind.torn_between(prediction.scores)
+    answer, torn = policy.kind.brief(prediction.output), policy.kind.torn_between(prediction.scores)
     said = triage_of({**receipt, "purpose": Purpose.REVIEW}, prediction, answer, policy.plan, torn)
     return KnownItem(prediction, pool, tier, risk, version, said.reason)
 
@@ -98,19 +122,21 @@ def _known_item(policy: ReviewPolicy, row: Mapping[str, JSON], receipt: Mapping[
 # ------------------------------------------------------------------------------------------------------------- mixed in
 
 
-def _due(ports: GoldPorts, policy: ReviewPolicy) -> list[Item]:
-    drawn = due_beside(ports.key, ports.store.queued(), policy.gold.share)
+def _due(ports: GoldPorts, policy: ReviewPolicy, queued: Sequence[Item]) -> list[Item]:
+    drawn = due_beside(ports.key, queued, policy.gold.share)
     there = ports.gold.paired([name(item) for item in drawn])
     return [item for item in drawn if name(item) not in there]
 
 
-def _mix_in(ports: GoldPorts, policy: ReviewPolicy, due: Sequence[Item], bank: Sequence[KnownItem]) -> int:
+def _mix_in(
+    ports: GoldPorts, policy: ReviewPolicy, due: Sequence[Item], bank: Sequence[KnownItem]
+) -> tuple[Batch, list[AskedGold]] | None:
     used, now = ports.gold.mixed_in(), ports.clock.now()
     pairs = paired(ports.key, due, [each for each in bank if each.item_id not in used])
     if not pairs:
-        return 0
+        return None
     batch = _batch(MIXED_IN, ports.key, [f"{known.item_id} {name(item)}" for item, known in pairs], now)
-    asked = [
+    return batch, [
         AskedGold(
             mixed_in(known, item, policy.tier(item.route.tier), batch.batch_id, now, ports.key),
             known.item_id,
@@ -119,8 +145,6 @@ def _mix_in(ports: GoldPorts, policy: ReviewPolicy, due: Sequence[Item], bank: S
         )
         for item, known in pairs
     ]
-    ports.gold.ask(batch, asked, now)
-    return len(asked)
 
 
 def _batch(prefix: str, key: bytes, named: Sequence[str], now: datetime) -> Batch:
@@ -131,28 +155,33 @@ def _batch(prefix: str, key: bytes, named: Sequence[str], now: datetime) -> Batc
 # ------------------------------------------------------------------------------------------------------------- learning
 
 
-def _teach(ports: GoldPorts, policy: ReviewPolicy, pupil: Learner, bank: Sequence[KnownItem]) -> int:
+def _teach(
+    ports: GoldPorts, policy: ReviewPolicy, pupil: Learner, bank: Sequence[KnownItem]
+) -> tuple[Batch, list[AskedGold]] | None:
     pool = policy.pools.get(pupil.pool)
     if pool is None or pupil.person not in pool.reviewers:
-        return 0
+        return None
     lessons, now = next_lessons(ports.key, pupil, bank, policy.gold), ports.clock.now()
     if not lessons:
-        return 0
+        return None
     tier = policy.tier(policy.plan.first_review_tier)
     batch = _batch(TRAINING, ports.key, [pupil.pool, pupil.person, *(each.item_id for each in lessons)], now)
     copies = [(each, lesson(each, pupil, tier, batch.batch_id, now, ports.key)) for each in lessons]
-    ports.gold.ask(batch, [AskedGold(copy, known.item_id, pupil.pool, person=pupil.person) for known, copy in copies], now)
-    return len(copies)
+    return batch, [AskedGold(copy, known.item_id, pupil.pool, person=pupil.person) for known, copy in copies]
+
+
+def newly_learning(policy: ReviewPolicy, joined: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Who of those that have `joined` a pool as a reviewer learns first: all but those who settle disputes there."""
+    experts = {(pool.name, person) for pool in policy.pools.values() for person in pool.adjudicators}
+    return sorted(set(joined) - experts) if policy.gold.onboarding else []
 
 
 def begin_learning(gold: GoldStore, policy: ReviewPolicy, joined: Sequence[tuple[str, str]], clock: Clock) -> int:
     """Who has `joined` a pool as a reviewer, and does not settle disputes, learns first; returns how many do."""
-    experts = {(pool.name, person) for pool in policy.pools.values() for person in pool.adjudicators}
-    new = sorted(set(joined) - experts)
-    if new and policy.gold.onboarding:
+    new = newly_learning(policy, joined)
+    if new:
         gold.begin(new, clock.now())
-        return len(new)
-    return 0
+    return len(new)
 
 
 def pass_learners(ports: GoldPorts, policy: ReviewPolicy) -> int:
@@ -182,6 +211,30 @@ def learning(gold: GoldStore, policy: ReviewPolicy) -> tuple[Learning, ...]:
         )
         for each in gold.learners()
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GoldStock:
+    """So many known items are `in_bank`, `left` of them to be mixed in. `waiting` are newcomers, by pool, who have not shown
+    enough yet and for whom there is no further item."""
+
+    in_bank: int = 0
+    left: int = 0
+    waiting: Mapping[str, int] = field(default_factory=dict)
+
+
+def stock(ports: GoldPorts, policy: ReviewPolicy) -> GoldStock:
+    """What is there of known items, and who waits for some; reads alone."""
+    rows = ports.gold.bank()
+    learners = [each for each in ports.gold.learners() if not each.open] if policy.gold.onboarding else []
+    bank = known_items(ports, policy, rows) if learners else []
+    waiting = Counter(
+        each.pool
+        for each in learners
+        if each.pool in policy.pools and each.person in policy.pools[each.pool].reviewers
+        if not next_lessons(ports.key, each, bank, policy.gold)
+    )
+    return GoldStock(len(rows), ports.gold.left(), waiting)
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def deliver(ports: NoticePorts) -> NoticesResult:
     failing: dict[str, str] = {}
     sent, told = 0, 0
     for message in due:
-        if message.channel in failing or (message.tried_at and now < message.tried_at + pause(message.tries)):
+        if message.channel in failing or (message.tried_at and _is_within(pause(message.tries), message.tried_at, now)):
             continue
         why = _send(ports, message)
         if why is None:
@@ -116,11 +116,16 @@ def _gather(ports: NoticePorts, now: datetime) -> None:
     last = ports.store.last_messages()
     links = {(each.key.team, each.key.tier): each.url for each in ports.projects() if not each.key.reviewer}
     for channel in dict.fromkeys(each.channel for each in rows):
-        if channel in last and now < last[channel] + ports.terms.every:
+        if channel in last and _is_within(ports.terms.every, last[channel], now):
             continue
         some = [each for each in rows if each.channel == channel]
         text = compose([each.said for each in some], [each.kind for each in some], links, ports.terms)
         ports.store.compose(channel, text, [each.number for each in some], now)
+
+
+def _is_within(span: timedelta, since: datetime, now: datetime) -> bool:
+    """Not where the clock was set back: what was written down while it ran ahead would silence the channel until then."""
+    return since <= now < since + span
 
 
 def _send(ports: NoticePorts, message: Message) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hitl_bridge.core.lifecycle import OPEN
 from hitl_bridge.core.model import TaskState
-from hitl_bridge.core.people import Role, RosterChange, Seat, roster_change, seats
+from hitl_bridge.core.people import Role, RosterChange, Seat, Term, roster_change, seats
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.ports import Accounts, Clock, NewAccount, PeopleStore, StateStore
 
@@ -65,11 +65,16 @@ def keep_roster(store: PeopleStore, policy: ReviewPolicy, clock: Clock, learn: L
     terms = store.terms()
     change = roster_change(seats(policy.pools.values()), terms)
     if learn is not None:
-        before = {term.seat for term in terms}
-        learn([(seat.pool, seat.email) for seat in change.joined if seat.role is Role.REVIEWER and seat not in before])
+        learn(newcomers(change, terms))
     if change != RosterChange():
         store.record(change, clock.now())
     return change
+
+
+def newcomers(change: RosterChange, terms: Sequence[Term]) -> list[tuple[str, str]]:
+    """Reviewers who have joined and never were there before, by pool and e-mail."""
+    before = {term.seat for term in terms}
+    return [(seat.pool, seat.email) for seat in change.joined if seat.role is Role.REVIEWER and seat not in before]
 
 
 def release(store: StateStore, left: Collection[Seat], clock: Clock) -> int:
