@@ -128,3 +128,43 @@ def test_a_project_of_the_past_is_adopted_as_it_is(
     assert command.told("pull")["revisions"] == 0
     life = command.told("trace", "T-0")
     assert life["decisions"][0]["reviewers"] != []
+
+
+MARKED = """\
+<View><Labels name="who" toName="ticket"><Label value="person"/><Label value="place"/></Labels>
+  <Text name="ticket" value="$body"/><Choices name="mood" toName="ticket"><Choice value="glad"/></Choices></View>
+"""
+
+
+def test_entities_of_a_past_project_are_adopted_item_by_item_and_what_stands_elsewhere_is_told(
+    label_studio: LiveLabelStudio, live_reviewers: LiveReviewers, tmp_path: Path
+) -> None:
+    policy = PERSONAL.format(url=label_studio.url, people=", ".join(REVIEWERS[:2]))
+    policy = policy.replace("text-classification", "entities").replace("[refund, cancel]", "[person, place]")
+    command = CommandLine(without_git(tmp_path / "ws", policy), environment(HITL_LABEL_STUDIO_TOKEN=label_studio.token))
+    theirs = live_reviewers.client(REVIEWERS[2])
+    made: Any = theirs.post("/api/projects/", {"title": "Old names", "label_config": MARKED})
+    number = str(made["id"])
+    text = "😀 Ana moved to Oslo"
+    tasks: list[JSON] = [{"data": {"body": text}} for _ in range(3)]
+    sent: Any = theirs.post(f"/api/projects/{number}/import", tasks, {"return_task_ids": "true"})
+    marks: tuple[list[tuple[int, int, str, str]], ...] = (
+        [(2, 5, "Ana", "person"), (15, 19, "Oslo", "place")],
+        [],
+        [(3, 6, "Ana", "person")],
+    )
+    for task_id, spans in zip(sent["task_ids"], marks, strict=True):
+        values: list[JSON] = [
+            {"start": start, "end": end, "text": words, "labels": [label]} for start, end, words, label in spans
+        ]
+        regions: list[JSON] = [{"from_name": "who", "to_name": "ticket", "type": "labels", "value": value} for value in values]
+        theirs.post(f"/api/tasks/{task_id}/annotations/", {"result": regions, "lead_time": 5.0})
+    said = command.bridge("adopt", "--project", number, "--control", "who", "--by", "Dee", "--json")
+    result = json.loads(said.out)
+    assert (said.code, result["decisions"]) == (1, 2)
+    assert [(each["row"], "does not stand" in each["reason"]) for each in result["problems"]] == [(sent["task_ids"][2], True)]
+    decided = [command.told("trace", f"ls-{number}-{task}")["decisions"][0] for task in sent["task_ids"][:2]]
+    ana, oslo = ({"start": 2, "end": 5, "label": "person"}, {"start": 15, "end": 19, "label": "place"})
+    assert [each["output"] for each in decided] == [{"entities": [ana, oslo]}, {"entities": []}]
+    refused = command.bridge("adopt", "--project", number, "--control", "mood", "--by", "Dee")
+    assert (refused.code, "Name one of: who" in refused.err) == (2, True)

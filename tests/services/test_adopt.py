@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
-from hitl_bridge.core.model import AnnotationId, Outcome, ProjectId, TaskId, TaskState
-from hitl_bridge.ports import ArchivedAnswer, ArchivedProject, ArchivedTask
-from hitl_bridge.services.desk.adopt import AdoptPorts, AdoptResult, AdoptWish, adopt
+from hitl_bridge.core.model import Outcome, TaskState
+from tests.services.adopting import WISH, Shelf, a_task, adopted, said
 from tests.services.bench import ANA, BEN, STRANGER, Bench
-
-AT = "2025-03-01T09:00:00.000000Z"
-PROJECT = ArchivedProject(ProjectId(42), "Old tickets", "http://127.0.0.1:9/projects/42/", "ab" * 32, "body", ("refund",))
-WISH = AdoptWish(42, "sentiment", by="Dee")
-
-
-def said(number: int, label: str, reviewer: str = STRANGER, **changes: object) -> ArchivedAnswer:
-    answer = ArchivedAnswer(AnnotationId(number), AT, AT, reviewer, (label,), "as the rules say", ({"value": label},), 9.0)
-    return replace(answer, **changes)  # type: ignore[arg-type]
-
-
-def a_task(number: int, *answers: ArchivedAnswer, **changes: object) -> ArchivedTask:
-    task = ArchivedTask(TaskId(number), AT, {"body": f"words of {number}", "ticket": f"T-{number}"}, answers)
-    return replace(task, **changes)  # type: ignore[arg-type]
-
-
-@dataclass
-class Shelf:
-    """Implements `ports.Archive`."""
-
-    there: list[ArchivedTask] = field(default_factory=list)
-
-    def project(self, project_id: ProjectId, control: str) -> ArchivedProject:
-        assert (project_id, control) == (42, "sentiment")
-        return PROJECT
-
-    def tasks(self, project: ArchivedProject, control: str) -> Iterator[ArchivedTask]:
-        yield from self.there
 
 
 @pytest.fixture
@@ -47,19 +17,13 @@ def shelf() -> Shelf:
         [
             a_task(1, said(11, "refund")),
             a_task(2, said(21, "cancel"), predicted=("refund",), score=0.7, model_version="old-3"),
-            a_task(3, said(31, "refund", ANA), said(32, "billing", BEN)),
-            a_task(4, said(41, "refund", ANA), said(42, "billing", BEN), said(43, "billing")),
+            a_task(3, said(31, "refund", reviewer=ANA), said(32, "billing", reviewer=BEN)),
+            a_task(4, said(41, "refund", reviewer=ANA), said(42, "billing", reviewer=BEN), said(43, "billing")),
             a_task(5, said(51, "no such label")),
             a_task(6, said(61, "refund", problem="it was made in bulk")),
             a_task(7, said(71, "refund"), data={"body": ""}),
         ]
     )
-
-
-def adopted(bench: Bench, shelf: Shelf, wish: AdoptWish = WISH, *, dry_run: bool = False) -> AdoptResult:
-    bridge = bench.bridge
-    ports = AdoptPorts(bridge.store, shelf, bench.clock, bridge.settings.workspace_key)
-    return adopt(ports, bridge.policy, wish, dry_run=dry_run)
 
 
 def test_what_people_agreed_on_is_decided_and_where_it_comes_from_is_known(bench: Bench, shelf: Shelf) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, NONE_BECAUSE, RATIONALE, REJECT
+from hitl_bridge.services.model.doubtful_labels import REPORT, Standing
+from tests.services.adopting import Shelf, a_task, adopted, said
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, POLICY, QUICK, Bench, without_git
 
 TEXT = "Ana Silva moved to Lisbon 😀 with Ben"
@@ -128,3 +131,50 @@ def test_reviewers_are_compared_by_the_entities_that_they_mark(bench: Bench) -> 
     report = bench.bridge.reviewers_report()
     (pair,) = report.pairs
     assert (pair.items, pair.alpha, pair.share) == (2, 6 / 7, 0.5)
+
+
+def test_doubtful_entities_go_to_an_adjudicator_unless_others_were_decided_since(bench: Bench) -> None:
+    bench.pushed(row("t-1", QUICK, ANAS), row("t-2", QUICK, ANAS))
+    for item_id in ("t-1", "t-2"):
+        answer(bench, item_id, ANA, ANAS)
+    bench.brought_back()
+    doubt = {"item_id": "t-1", "source": "decisions", "label": "person 0–9", "rather": "location 19–25", "support": 0.1}
+    report = {"examined": 2, "note": "why", "doubtful": [doubt, {**doubt, "item_id": "t-2", "label": "no entity"}]}
+    path = bench.root / REPORT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report))
+    found = bench.bridge.ask_again(2, by="Lea")
+    assert (found.asked, found.note) == (("t-1",), "why")
+    assert [each.standing for each in found.doubtful] == [Standing.READY, Standing.CHANGED]
+    assert "“person 0–9” may be wrong" in bench.item("t-1").route.reason
+
+
+def test_entities_marked_in_a_project_of_the_past_become_one_decision_an_item(bench: Bench) -> None:
+    body = {"body": TEXT}
+    shelf = Shelf(
+        [
+            a_task(1, said(11, LISBON, ANAS), data=body),
+            a_task(2, said(21), data=body, predicted=None),
+            a_task(3, said(31, ANAS), data=body, predicted=(ANAS,), score=0.9, model_version="old-1"),
+            a_task(4, said(41, ANAS, LISBON, reviewer=ANA), said(42, ANAS, reviewer=BEN), said(43, LISBON), data=body),
+            a_task(5, said(51, ANAS, reviewer=ANA), said(52, LISBON, reviewer=BEN), data=body),
+            a_task(6, said(61, {"start": 0, "end": 3, "label": "dog"}), data=body),
+            a_task(7, said(71, {"start": 30, "end": 99, "label": "person"}), data=body),
+            a_task(8, said(81, {"start": "/p[1]", "end": "/p[1]", "label": "person"}), data=body),
+            a_task(9, said(91, ANAS), said(92, problem="it was made in bulk"), data=body),
+        ]
+    )
+    result = adopted(bench, shelf)
+    assert (result.decisions, result.disputed) == (5, 1)
+    assert [(problem.row, problem.reason) for problem in result.problems] == [
+        (6, "label 'dog' is not one of this workspace's labels"),
+        (7, f"an entity ends at 99, the text at {len(TEXT)}"),
+        (8, "an entity needs whole numbers start and end, 0 ≤ start < end"),
+        (9, "taken over without one of its answers: it was made in bulk"),
+    ]
+    decided = {number: bench.decision(f"ls-42-{number}") for number in (1, 2, 3, 4, 9)}
+    assert decided[1].output == decided[4].output == {"entities": [ANAS, LISBON]}
+    assert (decided[2].output, decided[2].outcome.value) == ({"entities": []}, "corrected")
+    assert (decided[3].output, decided[3].outcome.value) == ({"entities": [ANAS]}, "accepted")
+    assert bench.item("ls-42-3").prediction.model_version == "old-1"
+    assert adopted(bench, shelf).already_there == 5

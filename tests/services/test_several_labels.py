@@ -20,6 +20,7 @@ from hitl_bridge.core.task_types import task_type
 from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, NONE_BECAUSE, REJECT
 from hitl_bridge.errors import SettingsError
 from hitl_bridge.services.policy.thresholds import choose
+from tests.services.adopting import Shelf, a_task, adopted, said
 from tests.services.bench import ANA, BEN, DEE, POLICY, Bench, Watch, without_git
 from tests.services.test_thresholds import BUDGET, KEY, PLAN, Desk, whole
 
@@ -162,3 +163,27 @@ def test_costs_by_label_are_refused(tmp_path: Path) -> None:
     policy = SEVERAL + "triage: {error_budget: 0.05, costs: {refund: 5}}\n"
     with pytest.raises(SettingsError, match="several parts"):
         Bench(without_git(tmp_path / "ws", policy))
+
+
+# ------------------------------------------------------------------------------------------------ a project of the past
+
+
+def test_several_labels_of_a_project_of_the_past_are_adopted_label_by_label(bench: Bench) -> None:
+    shelf = Shelf(
+        [
+            a_task(1, said(11, "refund", "billing"), predicted=("refund", "billing"), score=0.8),
+            a_task(2, said(21)),
+            a_task(3, said(31, "refund", "cancel", reviewer=ANA), said(32, "refund", reviewer=BEN), said(33, "refund")),
+            a_task(4, said(41, "refund", reviewer=ANA), said(42, reviewer=BEN)),
+            a_task(5, said(51, "refund", "tax")),
+        ]
+    )
+    result = adopted(bench, shelf)
+    assert (result.decisions, result.disputed) == (3, 1)
+    assert [(problem.row, problem.reason) for problem in result.problems] == [
+        (5, "label 'tax' is not one of this workspace's labels")
+    ]
+    found = {number: bench.decision(f"ls-42-{number}") for number in (1, 2, 3)}
+    assert (found[1].output, found[1].outcome) == ({"labels": ["billing", "refund"]}, Outcome.ACCEPTED)
+    assert (found[2].output, found[2].outcome) == ({"labels": []}, Outcome.CORRECTED)
+    assert found[3].output == {"labels": ["refund"]}

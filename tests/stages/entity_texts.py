@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
-from hitl_bridge.core.model import JSONObject
 from hitl_bridge.core.task_types.entities import Span, output_of
 from tests.stages.workspaces import Row
 
@@ -36,22 +34,3 @@ def texts(n: int, seed: int, prefix: str) -> list[Row]:
         row = {"item_id": f"{prefix}{number}", "input": {"text": text}, "output": output_of(spans), "edge": number % 4 == 0}
         rows.append({**row, "scenario": ("shop", "bank")[number % 2]})
     return rows
-
-
-def wnut(path: Path) -> list[tuple[str, JSONObject]]:
-    """Texts of WNUT-17 with their entities: tokens put together with blanks."""
-    found: list[tuple[str, JSONObject]] = []
-    text, spans = "", list[Span]()
-    for line in [*path.read_text("utf-8").splitlines(), ""]:
-        word, _, tag = line.strip().partition("\t")
-        if not word:
-            found += [(text, output_of(spans))] if text else []
-            text, spans = "", []
-            continue
-        start = len(text) + 1 if text else 0
-        text = f"{text} {word}" if text else word
-        if tag.startswith("B-"):
-            spans.append(Span(start, len(text), tag[2:]))
-        elif tag.startswith("I-") and spans:
-            spans[-1] = spans[-1]._replace(end=len(text))
-    return found

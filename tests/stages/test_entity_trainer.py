@@ -10,15 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hitl_bridge.core.task_types import task_type
-from hitl_bridge.core.task_types.entities import Span, spans_of
+from hitl_bridge.core.task_types.entities import Span
 from hitl_bridge.errors import UsageError
 from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Setup, Unlabelled, trainer
 from hitl_bridge.stages.trainers.chains import decode, transitions
 from hitl_bridge.stages.trainers.tokens import Tokens, _shape, spans_in, tags_of
-from tests.stages.entity_texts import LABELS, texts, wnut
+from tests.stages.entity_texts import LABELS, texts
 
 KIND = task_type("entities")
-DATA = Path(__file__).parents[3] / "shared" / "data" / "wnut17"
 
 
 def examples(n: int, seed: int = 1) -> list[Labelled]:
@@ -73,20 +72,6 @@ def test_texts_without_any_entity_and_texts_without_a_word_are_answered(tmp_path
     assert all(said.output == {"entities": []} for said in answers)
     with pytest.raises(UsageError, match="nothing to train on"):
         trainer("sklearn-entities").train([], Setup(tmp_path, LABELS), tmp_path)
-
-
-def test_on_tweets_it_is_surer_of_what_it_gets_right(tmp_path: Path) -> None:
-    """How much it finds when it learns from all of them is measured by benchmarks/entities.py."""
-    if not DATA.is_dir():
-        pytest.skip(f"There is no WNUT-17 in {DATA}.")
-    rows = [Labelled(str(n), {"text": text}, "", output) for n, (text, output) in enumerate(wnut(DATA / "wnut17train.conll"))]
-    labels = tuple(sorted({span.label for row in rows for span in spans_of(row.output)}))
-    held_out = rows[1000:1400]
-    answers = trained(rows[:300], labels, tmp_path / "m", max_iter=12).answers(unlabelled(held_out))
-
-    right = np.array([KIND.same(said.output, row.output) for said, row in zip(answers, held_out, strict=True)])
-    confidence = np.array([said.confidence for said in answers])
-    assert confidence[right].mean() > confidence[~right].mean() + 0.03
 
 
 # ------------------------------------------------------------------------------------------------------- tokens and tags

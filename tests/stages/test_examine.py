@@ -10,14 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hitl_bridge.core.task_types import task_type
 from hitl_bridge.stages.doubtful_labels import doubtful, twins
 from hitl_bridge.stages.examine import DOUBTFUL, examine
 from hitl_bridge.stages.learner import Learner, out_of_fold
+from hitl_bridge.stages.opinions import on_one_label
 from hitl_bridge.stages.params import load_params
 from hitl_bridge.stages.prepare import prepare
 from hitl_bridge.stages.slices import slices
 from hitl_bridge.stages.snapshot import Example
 from tests.stages.workspaces import LABELS, WORDS, decision, texts, write_lines, write_version
+
+KIND = task_type("text-classification")
 
 
 def example(item_id: str, text: str, label: str) -> Example:
@@ -37,7 +41,7 @@ def test_planted_wrong_labels_are_ranked_first(workspace: Path) -> None:
         there[place] = example(there[place].item_id, str(there[place].input["text"]), other)
     scores = out_of_fold(Learner.of(workspace, load_params(workspace)), there, 5)
 
-    found = doubtful(there, LABELS, scores, "text", alike=1.0)
+    found = doubtful(there, KIND, on_one_label(there, LABELS, scores), alike=1.0)
 
     planted = {there[place].item_id for place in wrong}
     assert len(planted & {each.item_id for each in found[: len(planted)]}) >= 0.7 * len(planted)
@@ -51,7 +55,7 @@ def test_a_model_is_not_asked_about_a_label_that_it_has_not_seen(workspace: Path
 
     assert np.isnan(scores[-1]).all()
     assert np.isfinite(scores[:-1]).all()
-    assert "alone" not in {each.item_id for each in doubtful(there, LABELS, scores, "text", 0.9)}
+    assert "alone" not in {each.item_id for each in doubtful(there, KIND, on_one_label(there, LABELS, scores), 0.9)}
 
 
 def test_twins_with_different_labels_are_found_whatever_their_case_and_with_a_word_more() -> None:
@@ -74,7 +78,7 @@ def test_what_a_twin_and_a_model_both_speak_against_comes_first() -> None:
     ]
     scores = np.array([[0.1, 0.9], [0.1, 0.9], [0.05, 0.95]] + [[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 20)
 
-    found = doubtful(there, ["x", "y"], scores, "text", 1.0)
+    found = doubtful(there, KIND, on_one_label(there, ["x", "y"], scores), 1.0)
 
     assert [each.item_id for each in found] == ["a", "c", "b"]
     assert (found[0].rather, found[0].twin, found[0].twin_label, found[0].support) == ("y", "b", "y", 0.1)

@@ -12,7 +12,7 @@ from hitl_bridge.errors import SettingsError
 from hitl_bridge.stages.artifacts import load_candidate
 from hitl_bridge.stages.calibrate import SCORES, calibrate
 from hitl_bridge.stages.evaluate import evaluate
-from hitl_bridge.stages.examine import examine
+from hitl_bridge.stages.examine import DOUBTFUL, examine
 from hitl_bridge.stages.finetune import finetune
 from hitl_bridge.stages.gate import gate
 from hitl_bridge.stages.params import load_params
@@ -115,3 +115,26 @@ def test_a_trainer_that_knows_one_label_an_item_is_refused_with_those_that_fit(s
     (several / "params.yaml").write_text("train: {trainer: sklearn-text}\n")
     with pytest.raises(SettingsError, match="sklearn-multi-label, command"):
         load_params(several)
+
+
+def test_labels_put_wrong_are_listed_with_the_answer_that_a_model_would_rather_give(several: Path) -> None:
+    rows = texts(300, 1, "t")
+    wrong = np.random.default_rng(0).choice(len(rows), 24, replace=False)
+    meant = {rows[place]["item_id"]: sorted(rows[place]["output"]["labels"]) for place in wrong}
+    for place in wrong:
+        given = rows[place]["output"]["labels"]
+        rows[place]["output"] = {"labels": given[1:] if given else ["refund"]}
+    rows[-1]["output"] = {"labels": [*rows[-1]["output"]["labels"], "never_seen"]}
+    write_lines(several / "data/base/train.jsonl", rows)
+    every = "prepare: {near_duplicates: null}\nexamine: {points: 0}\ntrain: {trainer: sklearn-multi-label}\n"
+    (several / "params.yaml").write_text(every)
+    prepare(several)
+    examine(several)
+
+    first = json.loads((several / DOUBTFUL).read_text())["doubtful"][: len(meant)]
+    hits = [each for each in first if each["item_id"] in meant]
+    assert len(hits) >= 0.7 * len(meant)
+    told = {each["item_id"]: each["rather"] for each in hits}
+    right = [told[name] == (" · ".join(meant[name]) or "no label") for name in told]
+    assert sum(right) >= 0.8 * len(right)
+    assert rows[-1]["item_id"] not in {each["item_id"] for each in first}

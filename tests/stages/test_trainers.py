@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types import task_type
 from hitl_bridge.errors import BridgeError, RefusedForSafety, UsageError
-from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled, trainer, with_scores
+from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Model, Scores, Setup, Unlabelled, trainer, with_scores
 from hitl_bridge.stages.trainers import estimator as files
 from tests.stages.workspaces import PROJECT, WORDS, texts
 
@@ -151,8 +153,9 @@ WRITE = "import os, pathlib; pathlib.Path(os.environ['HITL_SCORES']).write_text(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("", "no scores for 1 of 1"),
+        ("", "said nothing of 1 of 1"),
         ("{}", "line 1 is wrong: it must be"),
+        ('{"item_id": "t0"}', "line 1 is wrong: it must be"),
         ('{"item_id": "b", "scores": {}}', "unknown or stands there twice"),
         ('{"item_id": "t0", "scores": {}}\n{"item_id": "t0", "scores": {}}', "line 2 is wrong: item_id is unknown or stands"),
         ('{"item_id": "t0", "scores": {"other": 1}}', "a label that hitl.yaml does not have"),
@@ -165,6 +168,28 @@ def test_scores_that_break_the_contract_are_refused_with_the_line(tmp_path: Path
 
     with pytest.raises(UsageError, match=message):
         with_scores(trainer("command").load(tmp_path, setup, {})).scores(unlabelled(examples(1)))
+
+
+MARKS = '{"item_id": "t0", "prediction": {"entities": [{"start": 0, "end": %d, "label": "%s"}]}, "confidence": %s}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('{"item_id": "t0", "scores": {"refund": 1}}', 'it must be {"item_id": …, "prediction"'),
+        (MARKS % (999, "refund", "0.5"), "an entity ends at 999"),
+        (MARKS % (2, "other", "0.5"), "unknown label 'other'"),
+        (MARKS % (2, "refund", "1.5"), "confidence must lie in"),
+        (MARKS % (2, "refund", "null"), "confidence must lie in"),
+    ],
+)
+def test_entities_that_break_the_contract_are_refused_with_the_line(tmp_path: Path, lines: str, message: str) -> None:
+    setup = Setup(tmp_path, LABELS, options=command(score=["-c", WRITE.format(lines)]), kind=task_type("entities"))
+    model = trainer("command").load(tmp_path, setup, {})
+
+    assert isinstance(model, AnsweringModel)
+    with pytest.raises(UsageError, match=rf"line 1 is wrong: .*{re.escape(message)}"):
+        model.answers(unlabelled(examples(1)))
 
 
 def test_a_command_that_fails_can_not_be_started_or_leaves_nothing_is_said_in_words(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def doubtful_labels(
         print_json(found)
         return
     console().print(f"{len(found.doubtful)} of {found.examined} labels are doubtful.", markup=False)
+    if found.note:
+        console().print(found.note, markup=False)
     if found.doubtful:
         rows = [_row(each) for each in found.doubtful[:_SHOWN]]
         grid("Most doubtful first", ("item", "label", "rather", "support", "against", "asked again?"), rows)

@@ -1,8 +1,7 @@
 """Labels that are probably wrong. Nothing is removed: they go back to people, most doubtful first.
 
-Two signs. *Confident learning* (Northcutt et al. 2021, *Confident learning: estimating uncertainty in dataset labels*, JAIR 70;
-cleanlab's `prune_by_noise_rate`): a model that has not seen the example says another label, and says so more surely than it
-usually does of that label. *Twins*: two inputs that are nearly the same carry different labels, so that at least one is wrong.
+Two signs. A model that has not seen the example objects to its label (`opinions`). *Twins*: two inputs that are nearly the same
+carry different labels, so that at least one is wrong.
 Looking again beats leaving out: docs/trainers.md has the figures.
 """
 
@@ -16,8 +15,10 @@ import numpy as np
 
 from hitl_bridge.core.dataset.splits import input_key
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.core.task_types.controls import Form
+from hitl_bridge.stages.opinions import Opinion
 from hitl_bridge.stages.snapshot import Example
-from hitl_bridge.stages.trainers import Scores
 
 _AT_ONCE = 500
 _MOST_COMPARED = 50_000
@@ -28,9 +29,8 @@ _TERMS = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A label that is probably wrong. `rather` is what a model that has not seen it says, None if only a twin speaks against
-    it; `support` the probability which that model gives to the label that stands, and `margin` by how much that is above the best
-    other label's; `twin` the item that is nearly the same."""
+    """A label that is probably wrong (where an answer has parts, all of it, in words). `rather`, `support` and `margin` are a
+    model's opinion of it; `rather` is None if only a twin speaks against it; `twin` is the item that is nearly the same."""
 
     item_id: str
     source: str
@@ -46,18 +46,19 @@ class Doubt:
         return asdict(self)
 
 
-def doubtful(examples: Sequence[Example], labels: Sequence[str], scores: Scores, field: str, alike: float) -> list[Doubt]:
+def doubtful(examples: Sequence[Example], kind: TaskType, opinions: Sequence[Opinion], alike: float) -> list[Doubt]:
     """The doubtful labels of `examples`, most doubtful first: those that both signs speak against, then by margin.
 
     Args:
-        scores: out-of-fold, shape (n, labels); rows of NaN are not judged.
-        field: the input field whose words are compared.
+        opinions: a model's, of each example.
         alike: cosine from which two inputs are twins, in (0, 1].
     """
-    by_model = dict(_by_model(examples, labels, scores))
-    by_twin = twins([str(each.input[field]) for each in examples], [each.label for each in examples], alike)
-    found = [_doubt(examples, labels, scores, place, by_model.get(place), by_twin.get(place)) for place in {*by_model, *by_twin}]
-    return sorted(found, key=_order)
+    texts, labels = [str(each.input[kind.input_field]) for each in examples], [each.label for each in examples]
+    # What is marked stands at places of a text, which mean nothing in another one, however alike.
+    found = _equal(texts, labels) if kind.form is Form.MARKS else twins(texts, labels, alike)
+    objected = {place for place, each in enumerate(opinions) if each.rather is not None}
+    doubts = (_doubt(examples, opinions[place], place, found.get(place)) for place in {*objected, *found})
+    return sorted(doubts, key=_order)
 
 
 def _order(doubt: Doubt) -> tuple[bool, bool, float, str]:
@@ -65,41 +66,19 @@ def _order(doubt: Doubt) -> tuple[bool, bool, float, str]:
     return not both, doubt.rather is None, 1.0 if doubt.margin is None else doubt.margin, doubt.item_id
 
 
-def _doubt(
-    examples: Sequence[Example], labels: Sequence[str], scores: Scores, place: int, best: int | None, twin: int | None
-) -> Doubt:
-    example, given = examples[place], labels.index(examples[place].label)
-    support = float(scores[place, given])
-    margin = support - float(np.delete(scores[place], given).max())
+def _doubt(examples: Sequence[Example], opinion: Opinion, place: int, twin: int | None) -> Doubt:
+    example = examples[place]
     return Doubt(
         item_id=example.item_id,
         source=example.source,
         version=example.version,
         label=example.label,
-        rather=None if best is None else labels[best],
-        support=None if np.isnan(support) else round(support, 6),
-        margin=None if np.isnan(support) else round(margin, 6),
+        rather=opinion.rather,
+        support=opinion.support,
+        margin=opinion.margin,
         twin=None if twin is None else examples[twin].item_id,
         twin_label=None if twin is None else examples[twin].label,
     )
-
-
-def _by_model(examples: Sequence[Example], labels: Sequence[str], scores: Scores) -> Iterator[tuple[int, int]]:
-    """Places of doubtful labels, and the number of the label that the model would rather give."""
-    from cleanlab.filter import find_label_issues
-
-    judged = np.flatnonzero(np.isfinite(scores).all(axis=1) & (scores.sum(axis=1) > 0))
-    given = np.array([labels.index(examples[place].label) for place in judged], dtype=np.int64)
-    present, codes = np.unique(given, return_inverse=True)
-    if len(present) < 2:
-        return
-    known = np.clip(scores[judged][:, present], 1e-9, None)
-    known /= known.sum(axis=1, keepdims=True)
-    flagged = find_label_issues(codes, known, filter_by="prune_by_noise_rate", min_examples_per_class=0, n_jobs=1)
-    for row in np.flatnonzero(flagged):
-        best = int(present[known[row].argmax()])
-        if best != given[row]:
-            yield int(judged[row]), best
 
 
 def twins(texts: Sequence[str], labels: Sequence[str], alike: float) -> dict[int, int]:

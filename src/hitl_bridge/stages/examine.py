@@ -13,13 +13,16 @@ import numpy as np
 
 from hitl_bridge.core.dataset.change import version_order
 from hitl_bridge.core.model import Split
+from hitl_bridge.core.task_types.controls import Form
 from hitl_bridge.stages.doubtful_labels import Doubt, doubtful
 from hitl_bridge.stages.entry import run_stage
 from hitl_bridge.stages.files import sha256, write_csv, write_json
-from hitl_bridge.stages.learner import Learner, out_of_fold
+from hitl_bridge.stages.learner import Learner, out_of_fold, tokens_out_of_fold
 from hitl_bridge.stages.metrics import figures
-from hitl_bridge.stages.params import ExamineParams, StageParams, load_params
+from hitl_bridge.stages.opinions import Opinion, on_marks, on_one_label, on_several_labels
+from hitl_bridge.stages.params import StageParams, load_params
 from hitl_bridge.stages.snapshot import BASE, FOLDER, Example, known, read_examples
+from hitl_bridge.stages.trainers import tells_of_tokens
 
 DOUBTFUL = Path("reports/doubtful.json")
 _PLOTS = Path("reports/plots")
@@ -36,28 +39,47 @@ def examine(root: Path) -> str:
     measured = known(holdout, params.kind, params.labels)
     _write_curve(root / _PLOTS / "learning.csv", learning_curve(learner, train, measured, params))
     found = _doubtful(learner, train, params)
-    write_json(root / DOUBTFUL, _report(found, train, params.examine, sha256(train_file.read_bytes())))
-    return f"{len(found)} of {len(train)} labels are doubtful."
+    write_json(root / DOUBTFUL, _report(found, train, params, sha256(train_file.read_bytes())))
+    return f"{len(found)} of {len(train)} labels are doubtful. {_nobody_looks(params)}".rstrip()
 
 
 # -------------------------------------------------------------------------------------------------- labels to look at again
 
 
 def _doubtful(learner: Learner, train: Sequence[Example], params: StageParams) -> list[Doubt]:
-    look = params.examine
-    if len(train) < _LEAST or params.kind.several:
-        return []  # both signs are told of one label an item
-    nothing = np.full((len(train), len(params.labels)), np.nan)
-    scores = out_of_fold(learner, train, look.folds) if look.folds > 1 else nothing
-    return doubtful(train, params.labels, scores, params.kind.input_field, look.twins)
+    if len(train) < _LEAST:
+        return []
+    return doubtful(train, params.kind, _opinions(learner, train, params), params.examine.twins)
 
 
-def _report(found: Sequence[Doubt], train: Sequence[Example], look: ExamineParams, snapshot: str) -> dict[str, object]:
+def _opinions(learner: Learner, train: Sequence[Example], params: StageParams) -> list[Opinion]:
+    """Of each example; none has any where no model looks."""
+    folds, kind, labels = params.examine.folds, params.kind, params.labels
+    if folds < 2 or _nobody_looks(params):
+        return [Opinion()] * len(train)
+    if kind.form is Form.MARKS:
+        return on_marks(train, labels, tokens_out_of_fold(learner, train, folds), kind)
+    scores = out_of_fold(learner, train, folds)
+    return on_several_labels(train, labels, scores, kind) if kind.several else on_one_label(train, labels, scores)
+
+
+def _nobody_looks(params: StageParams) -> str:
+    """Why no model can be asked, and what to do; empty if one can."""
+    if params.kind.form is not Form.MARKS or tells_of_tokens(params.train.trainer):
+        return ""
+    return (
+        f"No model has looked at the labels: of the trainer {params.train.trainer!r} no more is known than its answers. Set "
+        "train.trainer to sklearn-entities and run `dvc repro -s examine` to have one look; equal texts were compared."
+    )
+
+
+def _report(found: Sequence[Doubt], train: Sequence[Example], params: StageParams, snapshot: str) -> dict[str, object]:
     return {
         "format": 1,
         "examined": len(train),
-        "folds": look.folds,
-        "twins": look.twins,
+        "folds": params.examine.folds,
+        "twins": params.examine.twins,
+        "note": _nobody_looks(params),
         "snapshot_sha256": snapshot,
         "doubtful": [each.row() for each in found],
     }

@@ -22,7 +22,7 @@ def finetune(root: Path) -> str:
     folder = root / CANDIDATE
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    setup = Setup(root, params.labels, params.train.seed, params.train.base_model, params.train.options)
+    setup = Setup(root, params.labels, params.train.seed, params.train.base_model, params.train.options, params.kind)
     labelled = [Labelled(each.item_id, each.input, each.label, each.output) for each in examples]
     fitted = trainer(params.train.trainer).train(labelled, setup, folder)
     model_version = describe(folder, params, fitted, examples, sha256(snapshot.read_bytes()))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
-from xml.etree.ElementTree import Element
 
 from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio.archived_control import ArchivedControl, names_of
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
-from hitl_bridge.adapters.label_studio.label_configs import fingerprint, named, parse_xml
+from hitl_bridge.adapters.label_studio.label_configs import fingerprint, parse_xml
 from hitl_bridge.adapters.label_studio.listing import TaskLists, remote_project
-from hitl_bridge.core.model import JSON, AnnotationId, Project, ProjectId, ProjectKey, TaskId
+from hitl_bridge.core.model import JSON, AnnotationId, JSONObject, Project, ProjectId, ProjectKey, TaskId
 from hitl_bridge.core.sync import OVERLAP
-from hitl_bridge.core.task_types.controls import RATIONALE
+from hitl_bridge.core.task_types.controls import RATIONALE, Form
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.ports import ArchivedAnswer, ArchivedProject, ArchivedTask
 
@@ -28,7 +28,7 @@ class LabelStudioArchive:
         self._client = client
         self._names: dict[int, str] = {}
 
-    def project(self, project_id: ProjectId, control: str) -> ArchivedProject:
+    def project(self, project_id: ProjectId, control: str, form: Form) -> ArchivedProject:
         with remote_project(project_id, f"number {project_id}"):
             there = self._client.get(f"/api/projects/{project_id}/")
         if any(line.startswith(payloads.MARK_PREFIX) for line in payloads.description_lines(there)):
@@ -38,44 +38,46 @@ class LabelStudioArchive:
             )
         xml = payloads.field(there, "label_config", str)
         root = parse_xml(xml)
-        tag = named(root, control)
-        if tag is None or tag.tag != "Choices" or tag.get("choice") == "multiple":
+        found = ArchivedControl.of(root, control, form)
+        if found is None:
             raise UsageError(
-                f"Project {project_id} has no control {control!r} by which one of several is chosen.",
-                remedy=f"Name one of: {', '.join(_single_choices(root)) or '(it has none)'}.",
+                f"Project {project_id} has no control {control!r} by which {form.value}.",
+                remedy=f"Name one of: {', '.join(names_of(root, form)) or '(it has none)'}.",
             )
-        shown = named(root, tag.get("toName", "").split(",")[0])
-        variable = shown.get("value", "") if shown is not None else ""
         title, url = payloads.field(there, "title", str), f"{self._client.url}/projects/{project_id}/"
-        return ArchivedProject(project_id, title, url, fingerprint(xml), variable.removeprefix("$"), _choices(tag))
+        return ArchivedProject(project_id, title, url, xml, fingerprint(xml), control, form, found.shows)
 
-    def tasks(self, project: ArchivedProject, control: str) -> Iterator[ArchivedTask]:
+    def tasks(self, project: ArchivedProject) -> Iterator[ArchivedTask]:
+        asked = ArchivedControl.of(parse_xml(project.label_config), project.control, project.form)
+        assert asked is not None  # noqa: S101  (`project` found it there)
         known = Project(ProjectKey("", ""), project.project_id, project.title, project.url, project.label_config_sha256)
         seen: set[TaskId] = set()
         for row in TaskLists(self._client, OVERLAP, PAGE).whole(known):
-            task = self._task(row, control)
+            task = self._task(row, asked)
             if task.task_id not in seen and task.answers:
                 seen.add(task.task_id)
                 yield task
 
-    def _task(self, row: JSON, control: str) -> ArchivedTask:
+    def _task(self, row: JSON, control: ArchivedControl) -> ArchivedTask:
         answers = [one for one in payloads.rows_of(row, "annotations") if not payloads.field(one, "was_cancelled", bool)]
         predictions = payloads.rows_of(row, "predictions") if isinstance(row, Mapping) and row.get("predictions") else ()
         predicted = predictions[0] if predictions else {}
         score = predicted.get("score") if isinstance(predicted, Mapping) else None
         version = predicted.get("model_version") if isinstance(predicted, Mapping) else None
-        data = row.get("data") if isinstance(row, Mapping) else None
+        given = row.get("data") if isinstance(row, Mapping) else None
+        data = given if isinstance(given, Mapping) else {}
         return ArchivedTask(
             TaskId(payloads.field(row, "id", int)),
             payloads.moment(row, "created_at"),
-            data if isinstance(data, Mapping) else {},
-            tuple(self._answer(one, control) for one in answers),
-            _values(predicted, control),
+            data,
+            tuple(self._answer(one, control, data) for one in answers),
+            _predicted(predicted, control.name),
             float(score) if isinstance(score, int | float) else None,
             version if isinstance(version, str) else "",
         )
 
-    def _answer(self, row: JSON, control: str) -> ArchivedAnswer:
+    def _answer(self, row: JSON, control: ArchivedControl, data: JSONObject) -> ArchivedAnswer:
+        chosen, problem = control.said(payloads.rows_of(row, "result"), data)
         result = payloads.storable(payloads.rows_of(row, "result"))
         reviewer = self._name_of(row.get("completed_by") if isinstance(row, Mapping) else None)
         in_bulk = payloads.lead_time(row) is None and isinstance(row, Mapping) and row.get("parent_prediction") is not None
@@ -85,11 +87,11 @@ class LabelStudioArchive:
             payloads.moment(row, "created_at"),
             payloads.moment(row, "updated_at"),
             reviewer,
-            _values(row, control),
+            chosen,
             "\n".join(map(str, rationale)),
             result,
             payloads.lead_time(row),
-            NOBODY if not reviewer else BULK if in_bulk else "",
+            NOBODY if not reviewer else BULK if in_bulk else problem,
         )
 
     def _name_of(self, user: JSON) -> str:
@@ -102,15 +104,9 @@ class LabelStudioArchive:
         return self._names.setdefault(user, f"account {user}")
 
 
-def _values(row: JSON, control: str) -> tuple[JSON, ...]:
-    if not isinstance(row, Mapping) or not row.get("result"):
-        return ()
-    return payloads.controls_of(payloads.rows_of(row, "result")).get(control, ())
-
-
-def _choices(tag: Element) -> tuple[str, ...]:
-    return tuple(choice.get("alias") or choice.get("value") or "" for choice in tag.iter("Choice"))
-
-
-def _single_choices(root: Element) -> list[str]:
-    return [tag.get("name", "") for tag in root.iter("Choices") if tag.get("choice") != "multiple"]
+def _predicted(row: JSON, control: str) -> tuple[JSON, ...] | None:
+    """None where no model had a say: there is no prediction, or it is about other controls."""
+    if not isinstance(row, Mapping) or not isinstance(row.get("result"), list):
+        return None
+    controls = payloads.controls_of(payloads.rows_of(row, "result"))
+    return controls.get(control, None if controls else ())

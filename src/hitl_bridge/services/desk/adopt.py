@@ -73,7 +73,7 @@ class AdoptPorts:
 
 @dataclass(frozen=True, slots=True)
 class AdoptWish:
-    """Which project, and which of its controls holds the label. `id_field` is the field of `task.data` that holds your own item
+    """Which project, and which of its controls holds the answer. `id_field` is the field of `task.data` that holds your own item
     id (None: `ls-PROJECT-TASK`). `by` takes it over."""
 
     project_id: int
@@ -85,7 +85,8 @@ class AdoptWish:
 @dataclass(frozen=True, slots=True)
 class AdoptResult:
     """`decisions` by people that are taken over now; `already_there` items were there before and are left alone. `disputed` are
-    tasks whose answers contradict each other, `problems` those that can't be taken over, by task number: none of them is."""
+    tasks whose answers contradict each other: none of them is. `problems`, by task number, says which tasks can't be taken over
+    at all, and of which some answers can't."""
 
     project: str
     decisions: int = 0
@@ -120,7 +121,7 @@ def adopt(ports: AdoptPorts, policy: ReviewPolicy, wish: AdoptWish, *, dry_run: 
         UsageError: there is no such control, or it shows nothing.
         RefusedForSafety: the project is the bridge's own.
     """
-    project = ports.archive.project(ProjectId(wish.project_id), wish.control)
+    project = ports.archive.project(ProjectId(wish.project_id), wish.control, policy.kind.form)
     if not project.shows:
         raise UsageError(f"Control {wish.control!r} is about no field of the task.", remedy="Name a control with a toName.")
     sofar = _Sofar({item.item_id: item for item in ports.store.items_in(*ItemState)})
@@ -136,7 +137,7 @@ def _read(
     ports: AdoptPorts, policy: ReviewPolicy, wish: AdoptWish, project: ArchivedProject, sofar: _Sofar
 ) -> Iterator[_Adopted]:
     now = ports.clock.now()
-    for task in ports.archive.tasks(project, wish.control):
+    for task in ports.archive.tasks(project):
         try:
             found = _adopted(policy, wish, project, task, now, ports.key)
         except ValueError as unfit:
@@ -149,7 +150,15 @@ def _read(
             sofar.disputed += 1
         else:
             sofar.known[found.item.item_id] = found.item
+            sofar.problems.extend(_left_out(found, project))
             yield found
+
+
+def _left_out(found: _Adopted, project: ArchivedProject) -> Iterator[Problem]:
+    """A task that is taken over by some of its answers."""
+    reasons = dict.fromkeys(each.reason for each in found.annotations if each.state is AnnotationState.QUARANTINED)
+    if reasons:
+        yield Problem(int(found.remote.task_id), f"taken over without one of its answers: {'; '.join(reasons)}", project.title)
 
 
 def _is_unfinished(item: Item) -> bool:
@@ -178,7 +187,7 @@ def _adopted(
         now,
     )
     place = _project_key(project)
-    answers = tuple(_annotation(policy, project, task, push, one) for one in task.answers)
+    answers = tuple(_annotation(project, task, push, one, _answer(policy, one, shown)) for one in task.answers)
     if not any(each.state is AnnotationState.ANSWER for each in answers):
         raise ValueError("; ".join(dict.fromkeys(each.reason for each in answers)))
     review = ReviewTask(push, item_id, _FIRST, _FIRST, 0, place)
@@ -200,8 +209,9 @@ def _prediction(
     """What a model had filled in; with no output where none had: then the people's answer accepts nothing and corrects nothing
     that a model said."""
     origin = f"label-studio project {project.project_id}"
-    output: JSONObject = {LABEL: task.predicted[0]} if len(task.predicted) == 1 else {}
-    if policy.kind.output_problem(output, policy.labels) is not None:
+    said = None if task.predicted is None else _read_as(policy, task.predicted, shown)
+    output = said.output if isinstance(said, Answer) else None
+    if output is None:
         return Prediction(item_id, shown, {}, 0.0, origin)
     score = task.score if task.score is not None and 0 <= task.score <= 1 else 0.0
     return Prediction(item_id, shown, output, score, task.model_version or origin)
@@ -224,9 +234,9 @@ def _project_key(project: ArchivedProject) -> ProjectKey:
 
 
 def _annotation(
-    policy: ReviewPolicy, project: ArchivedProject, task: ArchivedTask, push: PushKey, given: ArchivedAnswer
+    project: ArchivedProject, task: ArchivedTask, push: PushKey, given: ArchivedAnswer, said: Answer | str
 ) -> Annotation:
-    answer, problem = _answer(policy, given)
+    """`said` is the answer, or why it is none."""
     return Annotation(
         project_id=project.project_id,
         task_id=task.task_id,
@@ -236,26 +246,32 @@ def _annotation(
         updated_at=given.updated_at,
         reviewer=given.reviewer,
         updated_by=given.reviewer,
-        state=AnnotationState.ANSWER if answer is not None else AnnotationState.QUARANTINED,
-        answer=answer,
+        state=AnnotationState.ANSWER if isinstance(said, Answer) else AnnotationState.QUARANTINED,
+        answer=said if isinstance(said, Answer) else None,
         result=given.result,
         lead_time=given.lead_time,
-        reason=problem,
+        reason=said if isinstance(said, str) else "",
     )
 
 
-def _answer(policy: ReviewPolicy, given: ArchivedAnswer) -> tuple[Answer | None, str]:
-    if given.problem:
-        return None, given.problem
+def _answer(policy: ReviewPolicy, given: ArchivedAnswer, shown: JSONObject) -> Answer | str:
+    said = given.problem or _read_as(policy, given.chosen, shown)
+    return said if isinstance(said, str) else replace(said, rationale=given.rationale)
+
+
+def _read_as(policy: ReviewPolicy, chosen: Sequence[JSON], shown: JSONObject) -> Answer | str:
+    """What these values of the control mean for the input `shown`, or why they mean nothing."""
     try:
-        return Answer(policy.kind.read({LABEL: tuple(given.chosen)}, policy.labels), given.rationale), ""
+        output = policy.kind.read({LABEL: tuple(chosen)}, policy.labels)
     except ValueError as unfit:
-        return None, str(unfit)
+        return str(unfit)
+    problem = None if output is None else policy.kind.pair_problem(shown, output)
+    return problem or Answer(output)
 
 
 def _settled(found: _Adopted, policy: ReviewPolicy, now: datetime) -> Settled:
     """By the majority, whoever they were: that they might decide then was not ours to say."""
-    terms = SettlePolicy((), 1, ConsensusRule.MAJORITY, policy.adjudication_sla)
+    terms = SettlePolicy((), 1, ConsensusRule.MAJORITY, policy.adjudication_sla, parts=policy.parts)
     return settle(found.item, Given(found.annotations), None, terms, policy.kind.same, now)
 
 

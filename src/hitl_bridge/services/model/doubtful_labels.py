@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hitl_bridge.core.model import ADJUDICATION, JSON, Decision, Item, ItemId, ItemState, Op, Purpose
 from hitl_bridge.core.review.handed_on import to_adjudicator
-from hitl_bridge.core.task_types.controls import LABEL
+from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Clock, RevertChoice, Reverts, Settlement, StateStore
 from hitl_bridge.services.model.reports import read_json
@@ -53,21 +53,25 @@ class DoubtfulLabel:
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulLabels:
-    """Of `examined` labels those that are `doubtful`, most doubtful first, and which items were `asked` again."""
+    """Of `examined` labels those that are `doubtful`, most doubtful first, and which items were `asked` again. `note` says why no
+    model has looked, where none could."""
 
     examined: int
     doubtful: tuple[DoubtfulLabel, ...]
     asked: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DoubtPorts:
-    """`root` is the workspace's; `adjudicated_by` says when an adjudicator of a pool who is asked at a moment is to answer."""
+    """`root` is the workspace's, `kind` its task type; `adjudicated_by` says when an adjudicator of a pool who is asked at a
+    moment is to answer."""
 
     store: StateStore
     reverts: Reverts
     clock: Clock
     root: Path
+    kind: TaskType
     adjudicated_by: Callable[[str, datetime], datetime]
 
 
@@ -80,8 +84,9 @@ def listed(ports: DoubtPorts) -> DoubtfulLabels:
     rows = report.get("doubtful")
     found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     there = _decided(ports.reverts, [str(row["item_id"]) for row in found if row.get("source") != _BASE])
-    examined = report.get("examined")
-    return DoubtfulLabels(examined if isinstance(examined, int) else 0, tuple(_label(row, there) for row in found))
+    examined, note = report.get("examined"), _text(report.get("note"))
+    labels = tuple(_label(row, there, ports.kind) for row in found)
+    return DoubtfulLabels(examined if isinstance(examined, int) else 0, labels, note=note or "")
 
 
 def ask_again(ports: DoubtPorts, most: int, *, by: str, dry_run: bool = False) -> DoubtfulLabels:
@@ -126,7 +131,7 @@ def _decided(reverts: Reverts, item_ids: Sequence[str]) -> _Decided:
     return found
 
 
-def _label(row: Mapping[str, JSON], there: _Decided) -> DoubtfulLabel:
+def _label(row: Mapping[str, JSON], there: _Decided, kind: TaskType) -> DoubtfulLabel:
     support = row.get("support")
     return DoubtfulLabel(
         item_id=str(row["item_id"]),
@@ -136,11 +141,11 @@ def _label(row: Mapping[str, JSON], there: _Decided) -> DoubtfulLabel:
         twin=_text(row.get("twin")),
         twin_label=_text(row.get("twin_label")),
         version=str(row.get("version") or ""),
-        standing=_standing(row, there.get(str(row["item_id"]))),
+        standing=_standing(row, there.get(str(row["item_id"])), kind),
     )
 
 
-def _standing(row: Mapping[str, JSON], decided: tuple[Item, Decision] | None) -> Standing:
+def _standing(row: Mapping[str, JSON], decided: tuple[Item, Decision] | None, kind: TaskType) -> Standing:
     if row.get("source") == _BASE:
         return Standing.BASE
     if decided is None:
@@ -148,7 +153,7 @@ def _standing(row: Mapping[str, JSON], decided: tuple[Item, Decision] | None) ->
     item, decision = decided
     if item.state not in (ItemState.DECIDED, ItemState.COMMITTED):
         return Standing.OPEN
-    if (decision.output or {}).get(LABEL) != row.get("label"):
+    if kind.text(decision.output) != row.get("label"):
         return Standing.CHANGED
     if item.triage.purpose is not Purpose.REVIEW:
         return Standing.MEASURES

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hitl_bridge.core.model import JSON, JSONObject
+from hitl_bridge.core.task_types import TaskType
+from hitl_bridge.core.task_types.classification import TextClassification
 from hitl_bridge.errors import UsageError
 
 MADE_FOR: Mapping[str, str | None] = {
@@ -57,13 +59,15 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a trainer needs besides examples. `root` is the workspace, against which relative paths are read."""
+    """What a trainer needs besides examples. `root` is the workspace, against which relative paths are read, `kind` its task
+    type."""
 
     root: Path
     labels: tuple[str, ...]
     seed: int = 0
     base_model: str | None = None
     options: Mapping[str, JSON] | None = None
+    kind: TaskType = field(default_factory=TextClassification)
 
     def option(self, name: str, default: JSON) -> JSON:
         return (self.options or {}).get(name, default)
@@ -88,6 +92,28 @@ class AnsweringModel(Protocol):
 
     def answers(self, items: Sequence[Unlabelled]) -> list[Predicted]:
         """What it says of each item, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """What a model says of an item, and what it thinks of each token of the text (`trainers.tokens`): `scores` of shape (tokens,
+    labels + 1), column 0 that it belongs to nothing, column n + 1 to label number n. A row sums to 1."""
+
+    output: JSONObject
+    scores: Scores
+
+
+@runtime_checkable
+class TokenModel(AnsweringModel, Protocol):
+    """A model that marks pieces of texts, and can say how sure it is of each token."""
+
+    def token_scores(self, items: Sequence[Unlabelled]) -> list[TokenScores]:
+        """Of each item, in their order."""
+
+
+def tells_of_tokens(name: str) -> bool:
+    """Whether the trainer of that name makes a `TokenModel`: of a command's entities no more is known than the answer."""
+    return MADE_FOR[name] == "entities"
 
 
 def with_scores(model: Model | AnsweringModel) -> Model:

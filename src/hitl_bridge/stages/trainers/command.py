@@ -1,4 +1,7 @@
-"""The user's own trainer, as a command. The contract is in docs/trainers.md."""
+"""The user's own trainer, as a command. The contract is in docs/trainers.md.
+
+Where scores of labels say what the answer is, the command gives these; what is marked in a text it has to say itself.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ import math
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.task_types.controls import Form
 from hitl_bridge.errors import BridgeError, UsageError
 from hitl_bridge.stages.files import canonical
-from hitl_bridge.stages.trainers import Labelled, Model, Scores, Setup, Unlabelled, refuse_nothing
+from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Model, Predicted, Scores, Setup, Unlabelled, refuse_nothing
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED", "LD_LIBRARY_PATH")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "OPENBLAS_", "TORCH_", "HF_HOME", "TRANSFORMERS_")
@@ -36,8 +41,11 @@ class Command:
             raise UsageError("The train command left no file in HITL_MODEL_DIR.", remedy="See docs/trainers.md.")
         return {}
 
-    def load(self, folder: Path, setup: Setup, fitted: Mapping[str, JSON]) -> Model:
-        return _CommandModel(folder, setup)
+    def load(self, folder: Path, setup: Setup, fitted: Mapping[str, JSON]) -> Model | AnsweringModel:
+        return _AnsweringCommand(folder, setup) if setup.kind.form is Form.MARKS else _ScoringCommand(folder, setup)
+
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +53,46 @@ class _CommandModel:
     folder: Path
     setup: Setup
 
-    def scores(self, items: Sequence[Unlabelled]) -> Scores:
+    def _said(self, items: Sequence[Unlabelled], read: Callable[[JSON, Unlabelled], _Read]) -> list[_Read]:
+        """What the command says of each item, each line in the words of `read`, in the items' order."""
         if not items:
-            return np.zeros((0, len(self.setup.labels)))
+            return []
         with tempfile.TemporaryDirectory(prefix="hitl-score-") as scratch:
             inputs, out = Path(scratch) / "inputs.jsonl", Path(scratch) / "scores.jsonl"
             _write_lines(inputs, ({"item_id": item.item_id, "input": item.input} for item in items))
             _run("score", self.setup, self.folder, Path(scratch), {"HITL_INPUTS": str(inputs), "HITL_SCORES": str(out)})
-            return _read_scores(out, items, self.setup.labels)
+            return _read_lines(out, items, read)
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoringCommand(_CommandModel):
+    def scores(self, items: Sequence[Unlabelled]) -> Scores:
+        rows = self._said(items, self._row)
+        return np.array(rows, dtype=np.float64).reshape(len(items), len(self.setup.labels))
+
+    def _row(self, line: JSON, item: Unlabelled) -> list[float]:
+        given = line.get("scores") if isinstance(line, Mapping) else None
+        if not isinstance(given, Mapping):
+            raise ValueError('it must be {"item_id": …, "scores": {label: number}}')
+        if set(given) - set(self.setup.labels):
+            raise ValueError("it scores a label that hitl.yaml does not have")
+        return [_probability(given.get(label, 0.0), "scores") for label in self.setup.labels]
+
+
+@dataclass(frozen=True, slots=True)
+class _AnsweringCommand(_CommandModel):
+    def answers(self, items: Sequence[Unlabelled]) -> list[Predicted]:
+        return self._said(items, self._answer)
+
+    def _answer(self, line: JSON, item: Unlabelled) -> Predicted:
+        given = line.get("prediction") if isinstance(line, Mapping) else None
+        if not isinstance(line, Mapping) or not isinstance(given, Mapping):
+            raise ValueError('it must be {"item_id": …, "prediction": {…}, "confidence": number}')
+        kind = self.setup.kind
+        problem = kind.output_problem(given, self.setup.labels) or kind.pair_problem(item.input, given)
+        if problem is not None:
+            raise ValueError(problem)
+        return Predicted(kind.whole(kind.parts(given)), _probability(line.get("confidence"), "confidence"))
 
 
 def _run(step: str, setup: Setup, folder: Path, scratch: Path, given: Mapping[str, str]) -> None:
@@ -90,34 +130,32 @@ def _write_lines(path: Path, rows: Iterable[object]) -> str:
     return str(path)
 
 
-def _read_scores(path: Path, items: Sequence[Unlabelled], labels: Sequence[str]) -> Scores:
+def _read_lines(path: Path, items: Sequence[Unlabelled], read: Callable[[JSON, Unlabelled], _Read]) -> list[_Read]:
     """One line an item, in any order. Raises UsageError naming the line that does not keep the contract."""
-    place = {item.item_id: number for number, item in enumerate(items)}
-    scores = np.full((len(items), len(labels)), np.nan)
+    waiting = {item.item_id: item for item in items}
+    found: dict[str, _Read] = {}
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        item_id, row = _score_line(number, line, labels)
-        if item_id not in place or not np.isnan(scores[place[item_id]]).all():
-            raise _broken(number, "item_id is unknown or stands there twice")
-        scores[place[item_id]] = row
-    missing = int(np.isnan(scores).any(axis=1).sum())
-    if missing:
-        raise UsageError(f"The score command gave no scores for {missing} of {len(items)} items.", remedy="See docs/trainers.md.")
-    return scores
+    for number, text in enumerate(lines, start=1):
+        try:
+            line = json.loads(text)
+            item_id = str(line["item_id"])
+            if item_id not in waiting:
+                raise ValueError("item_id is unknown or stands there twice")
+            found[item_id] = read(line, waiting.pop(item_id))
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise _broken(number, "it must be a JSON object with an item_id") from None
+        except ValueError as problem:
+            raise _broken(number, str(problem)) from None
+    if waiting:
+        text = f"The score command said nothing of {len(waiting)} of {len(items)} items."
+        raise UsageError(text, remedy="See docs/trainers.md.")
+    return [found[item.item_id] for item in items]
 
 
-def _score_line(number: int, line: str, labels: Sequence[str]) -> tuple[str, list[float]]:
-    try:
-        content = json.loads(line)
-        item_id, given = content["item_id"], content["scores"]
-        row = [float(given.get(label, 0.0)) for label in labels]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(number, 'it must be {"item_id": …, "scores": {label: number}}') from error
-    if set(given) - set(labels):
-        raise _broken(number, "it scores a label that hitl.yaml does not have")
-    if not all(math.isfinite(score) and 0.0 <= score <= 1.0 for score in row):
-        raise _broken(number, "scores must lie in [0, 1]")
-    return str(item_id), row
+def _probability(value: JSON, what: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{what} must lie in [0, 1]")
+    return float(value)
 
 
 def _broken(line: int, what: str) -> UsageError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,9 +75,14 @@ def scores_of(fitted: Fitted, features: npt.NDArray[np.float32], labels: Sequenc
 
 
 def _fit(make: MakeEstimator, features: npt.NDArray[np.float32], codes: Numbers) -> Estimator:
-    """With a single label there is nothing to tell apart: a constant model says it."""
+    """With a single label there is nothing to tell apart: a constant model says it.
+
+    scikit-learn takes few examples of many labels for numbers to be estimated, and says so at each fit: ours are labels.
+    """
     estimator: Estimator = DummyClassifier(strategy="prior") if len(np.unique(codes)) < 2 else make()
-    return estimator.fit(features, codes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        return estimator.fit(features, codes)
 
 
 def _logits(estimator: Estimator, features: npt.NDArray[np.float32]) -> Scores:

@@ -22,10 +22,10 @@ from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from hitl_bridge.core.model import JSON
+from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.core.task_types.entities import output_of, spans_of
 from hitl_bridge.errors import UsageError
-from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Predicted, Setup, Unlabelled
+from hitl_bridge.stages.trainers import AnsweringModel, Labelled, Predicted, Setup, TokenScores, Unlabelled
 from hitl_bridge.stages.trainers.chains import Decoded, decode, transitions
 from hitl_bridge.stages.trainers.estimator import FILE, load, save
 from hitl_bridge.stages.trainers.tokens import OUTSIDE, Tags, Tokens, features, spans_in, tags_of
@@ -83,8 +83,20 @@ class _EntityModel:
         texts = [Tokens.of(str(item.input[_FIELD])) for item in items]
         found = _decoded(self.chain, texts, self.leaning, features(texts)[:, self.terms])
         chances = _calibrated(found.probability, *self.calibration)
-        outputs = (output_of(spans_in(text, tags, self.labels)) for text, tags in zip(texts, found.tags, strict=True))
-        return [Predicted(output, float(chance)) for output, chance in zip(outputs, chances, strict=True)]
+        return [Predicted(output, float(chance)) for output, chance in zip(self._outputs(texts, found), chances, strict=True)]
+
+    def token_scores(self, items: Sequence[Unlabelled]) -> list[TokenScores]:
+        """Of each token by itself, whatever stands before it."""
+        texts = [Tokens.of(str(item.input[_FIELD])) for item in items]
+        matrix = features(texts)[:, self.terms]
+        outputs = self._outputs(texts, _decoded(self.chain, texts, self.leaning, matrix))
+        tags = np.exp(_token_chances(self.chain, 0.0, matrix))
+        labels = np.column_stack([tags[:, OUTSIDE], tags[:, 1::2] + tags[:, 2::2]])
+        each = np.split(labels, np.cumsum([len(text) for text in texts])[:-1]) if texts else []
+        return [TokenScores(output, scores) for output, scores in zip(outputs, each, strict=True)]
+
+    def _outputs(self, texts: Sequence[Tokens], found: Decoded) -> list[JSONObject]:
+        return [output_of(spans_in(text, tags, self.labels)) for text, tags in zip(texts, found.tags, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +140,19 @@ def _fit(corpus: _Corpus, places: Places, setup: Setup) -> _Chain:
 
 
 def _decoded(chain: _Chain, texts: Sequence[Tokens], leaning: float, matrix: Any) -> Decoded:
-    """What is thought of each token (log-probabilities of all tags; of one never seen, next to nothing), then as a chain."""
-    count = chain.follows.shape[1]
-    whole = np.full((matrix.shape[0], count), np.log(_TINY))
+    ends = np.cumsum([len(text) for text in texts])
+    chances = _token_chances(chain, leaning, matrix)
+    return decode(np.split(chances, ends[:-1]) if len(texts) else [], chain.follows)
+
+
+def _token_chances(chain: _Chain, leaning: float, matrix: Any) -> Floats:
+    """What is thought of each token: log-probabilities of all tags; of one never seen, next to nothing."""
+    whole = np.full((matrix.shape[0], chain.follows.shape[1]), np.log(_TINY))
     if matrix.shape[0]:
         logits = _logits(chain.regression, matrix)
         logits[:, chain.regression.classes_ == OUTSIDE] -= leaning
         whole[:, chain.regression.classes_] = np.maximum(log_softmax(logits, axis=1), np.log(_TINY))
-    ends = np.cumsum([len(text) for text in texts])
-    return decode(np.split(whole, ends[:-1]) if len(texts) else [], chain.follows)
+    return whole
 
 
 def _logits(regression: Any, matrix: Any) -> Floats:
