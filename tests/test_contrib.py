@@ -35,7 +35,8 @@ def test_each_alert_has_its_paragraph_and_no_paragraph_is_left_over() -> None:
 def test_each_alert_asks_for_figures_that_there_are() -> None:
     vitals = Vitals(SystemClock())
     vitals.note("store", up=True)
-    there = set(re.findall(r"^(hitl_bridge_\w+)", exposition(vitals, Nudges(), Figures({"queued": 1})).decode(), re.MULTILINE))
+    figures = Figures({"queued": 1}, {"quick": {"at_risk": 1, "overdue": 0}})
+    there = set(re.findall(r"^(hitl_bridge_\w+)", exposition(vitals, Nudges(), figures).decode(), re.MULTILINE))
     for rule in rules():
         assert set(re.findall(r"hitl_bridge_\w+", rule["expr"])) <= there, rule["alert"]
 

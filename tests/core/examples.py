@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import settings
+
 from hitl_bridge.core.model import (
     JSON,
     Annotation,
@@ -26,6 +28,8 @@ from hitl_bridge.core.model import (
 )
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+UNHURRIED = settings(deadline=None)
+"""How long one example takes is a matter of the machine, not of the core."""
 LABELS = ("refund", "billing", "cancel")
 
 

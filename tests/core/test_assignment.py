@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from hitl_bridge.core.assignment import Terms, Work, Worker, assign
+from hitl_bridge.core.deadlines import WorkingHours, shift
 
 DUE = datetime(2026, 11, 23, 18, tzinfo=UTC)
 LONG_AGO = DUE - timedelta(days=7)
+OFFICE = WorkingHours(UTC, [((timedelta(hours=9), timedelta(hours=17)),)] * 5 + [()] * 2)
 PEOPLE = ("ana", "ben", "cy", "dee")
 
 
@@ -95,6 +98,34 @@ def test_lateness_is_weighed_against_skill_and_may_be_ruled_out() -> None:
     assert assign(one, people, chance).people == {"i000": ("ana",)}
     assert assign(one, people, chance, Terms(lateness_cost=0.05)).people == {"i000": ("ben",)}
     assert assign(one, people, chance, Terms(latest=timedelta(hours=4))).people == {"i000": ("ben",)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    due_at=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)),
+    late=st.lists(st.integers(-90 * 60, 90 * 60), min_size=2, max_size=4),
+    hours=st.sampled_from([None, OFFICE]),
+)
+def test_lateness_is_counted_in_the_hours_of_the_deadline(due_at: datetime, late: list[int], hours: WorkingHours | None) -> None:
+    """Whoever is so many working minutes late is late by the hours that these begin, whatever the weekend adds by the clock."""
+    for person, minutes in zip(PEOPLE, late, strict=False):
+        ready_at = shift(due_at, timedelta(minutes=minutes), hours)
+        work = [Work(f"i{place}", "a", 1, due_at, frozenset({person}), hours=hours) for place in range(2)]
+        others = [Worker(other, 9, due_at + timedelta(days=3)) for other in PEOPLE if other != person]
+        found = assign(work, [Worker(person, 9, ready_at), *others], lambda _person, _scenario: 0.9)
+        assert found.value == pytest.approx(2 * (0.9 - min(1.0, 0.02 * max(0, -(-minutes // 60)))))
+
+
+def test_monday_morning_is_an_hour_after_friday_evening_and_a_weekend_late_where_the_clock_counts() -> None:
+    friday, monday = datetime(2026, 11, 27, 17, tzinfo=UTC), datetime(2026, 11, 30, 10, tzinfo=UTC)
+    people = [Worker("ana", 9, monday), Worker("ben", 9, friday)]
+    one = Work("i0", "a", 1, friday, frozenset(PEOPLE), hours=OFFICE)
+
+    def chance(person: str, _scenario: str | None) -> float:
+        return 0.9 if person == "ana" else 0.8
+
+    assert assign([one], people, chance).people == {"i0": ("ana",)}
+    assert assign([replace(one, hours=None)], people, chance).people == {"i0": ("ben",)}
 
 
 def test_the_most_urgent_items_of_a_kind_go_first_and_to_everybody_in_turn() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, date, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hitl_bridge.core.deadlines import DAY, WorkingHours
 from hitl_bridge.core.planning.forecast import (
     Cell,
     Forecast,
@@ -23,7 +27,7 @@ from hitl_bridge.core.planning.forecast import (
     merged,
 )
 from hitl_bridge.core.planning.tally import tally
-from hitl_bridge.core.planning.waiting import Stream, even_shifts, missed_deadlines, shifts_of
+from hitl_bridge.core.planning.waiting import Missed, Stream, Team, even_shifts, missed_deadlines, shifts_of
 
 SECONDS = Times(400, 30.0, 20.0)
 TERMS = Terms(
@@ -193,39 +197,133 @@ def test_what_was_approved_and_is_to_be_reviewed_is_measured_by_its_audits() -> 
 # ------------------------------------------------------------------------------------------------------- deadlines
 
 
-def _stream(a_day: float, *, hour: int = 8, sla: float = 24, seconds: float = 60) -> Stream:
-    arrivals = np.zeros((5, 24))
+RECORDED = [date(2026, 11, 16) + day * DAY for day in range(5)]  # Monday to Friday
+HOUR = timedelta(hours=1)
+OFFICE = WorkingHours(UTC, [((9 * HOUR, 17 * HOUR),)] * 5 + [()] * 2)
+
+
+def _stream(
+    a_day: float, *, hour: int = 8, sla: float = 24, seconds: float = 60, hours: WorkingHours | None = None, days: int = 5
+) -> Stream:
+    arrivals = np.zeros((days, 24))
     arrivals[:, hour] = a_day
-    return Stream(arrivals, sla, seconds)
+    return Stream(arrivals, [(sla * HOUR, hours)], seconds)
+
+
+def _missed(
+    streams: list[Stream],
+    hours_a_day: float,
+    shifts: tuple[float, ...] = even_shifts(),
+    *,
+    keeps: WorkingHours | None = None,
+    recorded: Sequence[date] = RECORDED,
+    days: int = 7,
+) -> Missed:
+    found = missed_deadlines(streams, Team(hours_a_day, shifts, {keeps: 1.0}), recorded, days)
+    assert found is not None
+    return found
 
 
 def test_a_team_with_time_enough_misses_nothing() -> None:
-    found = missed_deadlines([_stream(60)], 2.0, even_shifts(), 7)
+    found = _missed([_stream(60)], 2.0)
     assert found.a_day == Range(0, 0, 0)
     assert found.load == pytest.approx(0.5)
 
 
 def test_a_team_that_can_do_half_of_it_misses_ever_more() -> None:
-    found = missed_deadlines([_stream(60)], 0.5, even_shifts(), 7)
+    found = _missed([_stream(60)], 0.5)
     assert found.load == pytest.approx(2.0)
     assert found.share.low > 0.9
 
 
 def test_a_deadline_of_four_hours_is_missed_where_nobody_works_in_them() -> None:
     office = shifts_of(dict.fromkeys(range(9, 17), 10))
-    by_night = missed_deadlines([_stream(60, hour=22, sla=4)], 8.0, office, 7)
-    by_day = missed_deadlines([_stream(60, hour=9, sla=4)], 8.0, office, 7)
+    by_night = _missed([_stream(60, hour=22, sla=4)], 8.0, office)
+    by_day = _missed([_stream(60, hour=9, sla=4)], 8.0, office)
     assert by_night.share.expected == pytest.approx(1.0)
     assert by_day.share.expected == 0.0
 
 
 def test_the_most_urgent_work_is_done_first() -> None:
     urgent, patient = _stream(60, sla=4), _stream(60, sla=47)
-    found = missed_deadlines([urgent, patient], 2.4, even_shifts(), 7)
-    alone = missed_deadlines([urgent], 2.4, even_shifts(), 7)
+    found = _missed([urgent, patient], 2.4)
+    alone = _missed([urgent], 2.4)
     assert found.a_day.expected == pytest.approx(alone.a_day.expected, abs=0.5)
 
 
 def test_without_records_of_when_people_work_it_is_any_hour() -> None:
     assert shifts_of({}) == even_shifts()
     assert sum(shifts_of({9: 3, 14: 1})) == pytest.approx(1.0)
+
+
+def test_over_a_weekend_nothing_is_late_that_is_counted_in_working_hours_and_nothing_is_worked_off() -> None:
+    """Sixty come in each day at 16:00, the weekend's too, and take an hour each day; four working hours are time enough."""
+    week = [*RECORDED, *(date(2026, 11, day) for day in (21, 22))]
+    stream = _stream(60, hour=16, sla=4, days=7)
+    by_clock = _missed([stream], 8.0, keeps=OFFICE, recorded=week)
+    counted = _missed([replace(stream, spans=[(4 * HOUR, OFFICE)])], 8.0, keeps=OFFICE, recorded=week)
+    assert counted.share.expected == 0.0
+    assert by_clock.share.expected == pytest.approx(2 / 7)  # what comes in on Saturday and Sunday
+    assert counted.load == pytest.approx(7 / 40)
+
+
+def test_what_waits_over_the_weekend_is_there_on_monday_morning() -> None:
+    """Six hours of work come in on a Saturday with four hours of time: on Monday the team has done four of them by then."""
+    arrivals = np.zeros((7, 24))
+    arrivals[5, 12] = 60
+    week = [*RECORDED, *(date(2026, 11, day) for day in (21, 22))]
+    stream = Stream(arrivals, [(4 * HOUR, OFFICE)], 360)
+    late = _missed([stream], 8.0, keeps=OFFICE, recorded=week, days=7).a_day
+    # Of the two days off each brings it with a chance of one half, and so none, one or both do.
+    assert late.low == 0
+    assert late.high == pytest.approx((120 - 40) / 7)
+    assert late.expected == pytest.approx((0.5 * 20 + 0.25 * 80) / 7, rel=0.2)
+
+
+def test_a_holiday_is_a_day_off_and_a_fortnight_without_anybody_says_nothing() -> None:
+    closed = WorkingHours(UTC, OFFICE.week, frozenset({date(2026, 11, 23)}))
+    by_clock = [_stream(60, hour=9, sla=4)]
+    usual, holiday = (_missed(by_clock, 8.0, keeps=hours, days=4).a_day.expected for hours in (OFFICE, closed))
+    assert usual == pytest.approx(60 * 2 / 4)
+    assert holiday == pytest.approx(60 * 3 / 4)
+    away = WorkingHours(UTC, OFFICE.week, {date(2026, 11, 1) + day * DAY for day in range(60)})
+    assert missed_deadlines(by_clock, Team(8.0, even_shifts(), {away: 1.0}), RECORDED, 7) is None
+
+
+def test_a_short_friday_and_the_hours_of_two_zones_have_their_part_of_the_day() -> None:
+    short = WorkingHours(UTC, [((9 * HOUR, 17 * HOUR),)] * 4 + [((9 * HOUR, 13 * HOUR),), (), ()])
+    west = WorkingHours(ZoneInfo("America/New_York"), OFFICE.week)
+    nothing = _stream(0.001, hours=short)
+    alone = _missed([nothing], 8.0, keeps=short).load
+    assert alone == pytest.approx(0.001 * 7 / 60 / (4 * 8 + 4))
+    both = missed_deadlines([nothing], Team(8.0, even_shifts(), {OFFICE: 1.0, west: 1.0}), RECORDED, 7)
+    assert both is not None
+    assert both.load == pytest.approx(0.001 * 7 / 60 / (5 * 8))
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    hour=st.integers(0, 23),
+    sla=st.integers(1, 30),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]),
+    enough=st.floats(1.0, 3.0),
+)
+def test_who_can_do_each_hour_what_comes_in_an_hour_misses_no_deadline_of_working_time(
+    hour: int, sla: int, zone: str, enough: float
+) -> None:
+    """Whatever the zone and the hour: a span of working time is one in which people work, weekend or not. All that has come in
+    since the last working day (three days' at most, of an hour of work each) is done within the first hour of a day."""
+    hours = WorkingHours(ZoneInfo(zone), OFFICE.week)
+    stream = _stream(60, hour=hour, sla=sla, hours=hours)
+    found = _missed([stream], 8 * 6 * enough, keeps=hours)
+    assert found.a_day == Range(0, 0, 0)
+    assert found.load == pytest.approx(7 / (5 * 8 * 6 * enough))
+
+
+@settings(max_examples=8, deadline=None)
+@given(hour=st.integers(0, 23), sla=st.integers(1, 60), hours_a_day=st.floats(0.2, 4.0), shift=st.integers(0, 23))
+def test_hours_that_never_end_are_those_of_the_clock(hour: int, sla: int, hours_a_day: float, shift: int) -> None:
+    always, shifts = WorkingHours(UTC, [((0 * HOUR, 24 * HOUR),)] * 7), shifts_of({shift: 1, 9: 2})
+    by_clock = _missed([_stream(60, hour=hour, sla=sla)], hours_a_day, shifts)
+    counted = _missed([_stream(60, hour=hour, sla=sla, hours=always)], hours_a_day, shifts, keeps=always)
+    assert counted == by_clock

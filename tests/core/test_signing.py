@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from gto.constants import tag_re
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hitl_bridge.core.model import JSONObject
@@ -73,8 +73,10 @@ def test_a_version_says_what_changed() -> None:
 
 
 @given(st.text(max_size=30), st.integers(1, 10**8))
+@example("decisions", 1)
 def test_every_name_makes_tags_that_gto_reads(name: str, number: int) -> None:
     artifact = artifact_name({"params": {"name": name}}, "model-1")
+    assert artifact != "decisions"
     for tag in (version_tag(artifact, "v1.2.3"), stage_tag(artifact, number)):
         found = tag_re.match(tag)
         assert found is not None

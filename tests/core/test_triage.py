@@ -120,6 +120,7 @@ def test_the_reason_names_the_two_labels_that_the_model_is_torn_between() -> Non
 def test_the_reason_of_a_surer_model_says_how_sure_it_is() -> None:
     assert "refund and is 90 % sure" in reasons.by_risk({"refund": 0.9, "billing": 0.1}, "refund", 0.9)
     assert "refund and is 60 % sure" in reasons.by_risk({}, "refund", 0.6)
+    assert "refund and is 25 % sure" in reasons.by_risk({"refund": 0.25, "billing": 0.06}, "refund", 0.25)
 
 
 def test_the_reason_of_a_rule_is_its_own_and_says_when_a_value_is_missing() -> None:

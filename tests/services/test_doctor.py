@@ -12,6 +12,7 @@ from hitl_bridge.adapters.notices import trouble_with
 from hitl_bridge.adapters.workspace import WorkspaceTools
 from hitl_bridge.errors import BridgeError, LabelingUnavailable, RepositoryRefused, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
+from hitl_bridge.services.desk.gold import GoldStock
 from hitl_bridge.services.keeping.doctor import Check, Probes, doctor
 from hitl_bridge.settings import Settings, load_settings
 
@@ -92,7 +93,7 @@ def test_broken_settings_are_told_and_what_hangs_on_them_is_not_looked_at(worksp
     checks = doctor(workspace, caught.value, healthy())
     assert (line(checks, "settings").ok, "line 1: task" in line(checks, "settings").found) == (False, True)
     assert line(checks, "git").ok
-    later = ["repository", "store", "label configs", "Label Studio", "notices"]
+    later = ["repository", "store", "label configs", "Label Studio", "notices", "gold bank"]
     assert [check.name for check in checks if check.ok is None] == later
 
 
@@ -107,6 +108,34 @@ def test_a_channel_to_which_nothing_could_be_sent_is_told_and_its_address_is_not
         ("channel nobody", False, True),
     ]
     assert "SECRET" not in str(checks)
+
+
+def of_gold(workspace: Path, terms: str, stock: GoldStock) -> list[tuple[str, bool | None, bool]]:
+    (workspace / "hitl.yaml").write_text((workspace / "hitl.yaml").read_text() + f"gold: {terms}\n")
+    checks = doctor(workspace, tree(workspace), replace(healthy(), gold=lambda settings: stock))
+    return [(check.name, check.ok, "gold add" in check.remedy) for check in checks if check.name in ("gold bank", "newcomers")]
+
+
+@pytest.mark.parametrize(
+    ("terms", "stock", "told"),
+    [
+        ("{}", GoldStock(), []),
+        ("{}", GoldStock(300, 200), [("gold bank", True, False)]),
+        ("{}", GoldStock(300, 3), [("gold bank", None, True)]),
+        ("{share: 0.1}", GoldStock(), [("gold bank", None, True)]),
+        ("{share: 0}", GoldStock(), [("gold bank", True, False)]),
+        (
+            "{onboarding: 20}",
+            GoldStock(0, 0, {"general": 2}),
+            [("gold bank", None, True), ("newcomers", None, True)],
+        ),
+        ("{share: 0, onboarding: 20}", GoldStock(40, 9), [("gold bank", True, False)]),
+    ],
+)
+def test_a_bank_of_known_items_that_runs_out_is_told_where_it_is_asked_for(
+    workspace: Path, terms: str, stock: GoldStock, told: list[tuple[str, bool | None, bool]]
+) -> None:
+    assert of_gold(workspace, terms, stock) == told
 
 
 def test_a_missing_key_is_a_line_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

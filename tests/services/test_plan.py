@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,7 @@ import pytest
 from hitl_bridge.core.lifecycle import OPEN
 from hitl_bridge.core.model import ItemState
 from hitl_bridge.core.planning.plan_chart import plan_chart
-from hitl_bridge.core.planning.planned import PlannedPolicy, lines_of
+from hitl_bridge.core.planning.planned import PlannedPolicy, PlanResult, lines_of
 from hitl_bridge.core.triage.replay import NOT_KEPT
 from hitl_bridge.errors import RefusedForSafety, UsageError
 from hitl_bridge.services.policy.plan import PlanWish
@@ -130,6 +131,26 @@ def test_a_team_with_less_time_misses_more(recorded: Bench) -> None:
     assert few.policies[0].deadlines.load > 1 > many.policies[0].deadlines.load
     assert few.policies[0].deadlines.share.expected > many.policies[0].deadlines.share.expected
     assert few.roster.known == "as you say"
+
+
+def test_deadlines_are_counted_over_the_calendar_that_follows_and_nobody_works_where_it_says_so(recorded: Bench) -> None:
+    today = recorded.clock.now().date()
+    away = ", ".join(str(today + timedelta(days=each)) for each in range(-60, 60))
+    always = "working_hours: {week: {mon-sun: '00:00-24:00'}%s}\n"
+    by_clock, never_closed, closed = (
+        _planned(recorded, DRAWN + hours) for hours in ("", always % "", always % f", closed: [{away}]")
+    )
+    assert by_clock.policies[0].deadlines == never_closed.policies[0].deadlines is not None
+    assert closed.policies[0].deadlines is None
+    assert closed.policies[0].reviews == by_clock.policies[0].reviews
+    [note] = set(never_closed.notes) - set(by_clock.notes)
+    assert f"over the days from {by_clock.recorded.until[:8]}" in note
+
+
+def _planned(recorded: Bench, policy: str) -> PlanResult:
+    (recorded.root / "hitl.yaml").write_text(policy, encoding="utf-8")
+    with recorded.opened() as bridge:
+        return bridge.plan(wish=PlanWish(hours_a_day=0.2))
 
 
 def test_only_the_model_that_is_asked_for_counts(recorded: Bench) -> None:

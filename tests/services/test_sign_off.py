@@ -21,10 +21,10 @@ from hitl_bridge.core.signing import Kind
 from hitl_bridge.errors import OutsideUnavailable, RefusedForSafety, UnknownName, UsageError
 from hitl_bridge.services.keeping.access import make_token, revoke_token
 from hitl_bridge.services.model.promote import PromotePorts, promote
-from hitl_bridge.services.model.publish import publish_tags
+from hitl_bridge.services.model.publish import CaughtUp, catch_up, known_tags, publish_tags
 from hitl_bridge.services.model.signing import Approvals
 from tests.services.approving import DEE, allow, key_of, sign_tag, small_pipeline, token_of, verdict_will_be
-from tests.services.bench import ANA, POLICY, Bench, git, row, without_git, write_rows
+from tests.services.bench import ANA, Bench, git, row
 
 FIRST, SECOND = "m-1-promote", "m-1-promote-2"
 THE_TAG = f"sign-off/{SECOND}#2"
@@ -344,48 +344,6 @@ def test_a_candidate_that_came_about_without_the_bridge_has_whoever_asks_first(b
     assert [each.by for each in bench.bridge.store.sign_offs().trained("m-1-promote-9")] == ["Ana <ana@example.com>"]
 
 
-# --------------------------------------------------------------------------------------------------- what loosens
-
-
-def test_a_policy_that_loosens_waits_for_an_approver_and_one_that_tightens_does_not(tmp_path: Path) -> None:
-    root = without_git(tmp_path / "workspace")
-
-    def ingested(name: str) -> None:
-        with Bench(root).bridge as bridge:
-            bridge.ingest(str(write_rows(root / f"{name}.jsonl", [row(name)])))
-
-    ingested("first")
-    (root / "hitl.yaml").write_text(POLICY.replace("max_risk: 0.1", "max_risk: 0.05"), encoding="utf-8")
-    ingested("tighter")
-    (root / "hitl.yaml").write_text(POLICY.replace("rate: 1.0", "rate: 0.5"), encoding="utf-8")
-    said = "tier 'auto': max_risk 0.1, was 0.05; audit rate 0.5, was 1"
-    with pytest.raises(RefusedForSafety, match=said) as refused:
-        ingested("looser")
-    assert "policy approve" in refused.value.remedy
-    with Bench(root).bridge as bridge:
-        assert bridge.policy_standing().waits
-        with pytest.raises(RefusedForSafety, match="has no sign-off"):
-            bridge.approve_policy(reason="Because")
-        approved = bridge.approve_policy(reason="Two good months", token=token_of(bridge))
-        assert (approved.by, bridge.policy_standing().waits) == (DEE, False)
-    ingested("looser")
-    with Bench(root).bridge as bridge:
-        last = bridge.store.sign_offs().of_kind(Kind.POLICY)[-1]
-        assert (last.number, last.approver, last.statement["loosens"]) == (3, DEE, said.split("; "))
-
-
-def test_only_whom_the_roster_names_may_approve_where_it_names_anybody(tmp_path: Path) -> None:
-    roster = "roster:\n  - {email: fay@example.com, pools: [general], approves: true}\n"
-    root = without_git(tmp_path / "workspace", POLICY + roster)
-    with Bench(root).bridge as bridge:
-        bridge.ingest(str(write_rows(root / "first.jsonl", [row("first")])))
-    (root / "hitl.yaml").write_text(POLICY.replace("max_risk: 0.1", "max_risk: 0.2") + roster, encoding="utf-8")
-    with Bench(root).bridge as bridge:
-        with pytest.raises(RefusedForSafety, match=r"approver\.dee may not approve"):
-            bridge.approve_policy(reason="Because", token=token_of(bridge))
-        assert bridge.approve_policy(reason="Because", token=token_of(bridge, "approver.fay")).by == "approver.fay"
-
-
 # ------------------------------------------------------------------------------------------- models of earlier days
 
 
@@ -437,3 +395,36 @@ def test_with_a_git_remote_tags_of_models_are_published_and_one_that_is_away_sto
 
     git(origin, "update-ref", "refs/tags/intent@v1.0.0", known["refs/tags/intent@v1.0.1"])
     assert "does not take the tag intent@v1.0.0" in (publish_tags(sign_offs, remote) or "")
+
+
+def test_tags_that_could_not_be_published_go_with_the_next_commit_once_and_it_says_so(
+    bench: Bench, token: str, tmp_path: Path
+) -> None:
+    origin = tmp_path / "origin.git"
+    git(bench.root, "remote", "add", "origin", str(origin))
+    sign_offs, remote = bench.bridge.store.sign_offs(), GitTagRemote(bench.root, "origin")
+    refused = catch_up(sign_offs, remote)
+    assert (refused.taken, "did not take the tags" in str(refused.unpublished)) == ((), True)
+
+    git(bench.root, "init", "--quiet", "--bare", str(origin))
+    names = tuple(sorted(known_tags(sign_offs)))
+    assert names
+    assert catch_up(sign_offs, remote) == CaughtUp(names)
+    assert {f"refs/tags/{name}" for name in names} <= set(git(bench.root, "ls-remote", str(origin)).split())
+    assert catch_up(sign_offs, GitTagRemote(bench.root, "origin")) == CaughtUp()
+
+    bench.bridge.promote(reason="Better", token=token)
+    assert remote.lacking({"intent@v9.9.9": "0" * 40}) == {}  # of another machine's promotion: it is published from there
+    assert set(catch_up(sign_offs, remote).taken) == set(known_tags(sign_offs)) - set(names)
+    assert GitTagRemote(bench.root, "elsewhere").lacking(known_tags(sign_offs)) == known_tags(sign_offs)
+
+
+def test_a_commit_sends_tags_that_the_remote_lacks_and_says_so_once(bench: Bench, tmp_path: Path) -> None:
+    origin, settings = tmp_path / "origin.git", bench.root / "hitl.yaml"
+    git(bench.root, "init", "--quiet", "--bare", str(origin))
+    git(bench.root, "remote", "add", "origin", str(origin))
+    git(bench.root, "push", "--quiet", "origin", "HEAD", "refs/tags/decisions@*:refs/tags/decisions@*")
+    settings.write_text(settings.read_text(encoding="utf-8") + "git: {remote: origin}\n", encoding="utf-8")
+    with bench.opened() as bridge:
+        names = tuple(sorted(known_tags(bridge.store.sign_offs())))
+        assert (bridge.commit(dry_run=True).caught_up, bridge.commit().caught_up, bridge.commit().caught_up) == ((), names, ())

@@ -5,15 +5,20 @@ from __future__ import annotations
 import socket
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hitl_bridge.core.notices import Notice
 from hitl_bridge.errors import UnknownName, UsageError
 from hitl_bridge.services.keeping.access import make_token, revoke_token
+from hitl_bridge.services.keeping.health import Counted, Vitals, figures
+from hitl_bridge.services.sync.webhooks import Nudges
+from hitl_bridge.web.metrics import exposition
 from hitl_bridge.web.server import is_loopback, serving
-from tests.services.bench import row
+from tests.services.bench import COMPREHENSIVE, POLICY, Bench, row, without_git
 from tests.web.conftest import Served
 
 ROUTES = ("/livez", "/readyz", "/health", "/metrics")
@@ -125,8 +130,36 @@ def test_metrics_are_prometheus_and_say_what_the_alerts_need(served: Served) -> 
     assert found["hitl_bridge_seconds_since_good_cycle"] == 90
     assert found["hitl_bridge_lease_held"] == 1
     assert found["hitl_bridge_audit_seq"] > 0
-    for name in ("items_overdue", "quarantined", "failures", "projects_stopped", "access_refused", "label_studio_requests_total"):
+    names = ("items_overdue", "notices_waiting", "notices_not_taken")
+    assert [found[f"hitl_bridge_{name}"] for name in names] == [0, 0, 0]
+    for name in ("quarantined", "failures", "projects_stopped", "access_refused", "label_studio_requests_total"):
         assert f"hitl_bridge_{name}" in found
+
+
+def test_metrics_tell_how_deadlines_stand_by_tier_and_what_nobody_was_told_of(tmp_path: Path) -> None:
+    bench = Bench(without_git(tmp_path / "workspace", POLICY + "notices: {lead: [boss], every: 1m}\n"))
+    bench.pushed(row("t-1"), row("t-2"), row("c", COMPREHENSIVE))
+    bench.clock.turn(3.5 * 3600)
+    store, now = bench.bridge.store, bench.clock.now()
+    store.notices().add([Notice("lot", each, "boss", {"lot_id": each}) for each in ("l-1", "l-2")], now)
+    assert (_gauges(bench)["notices_waiting"], _gauges(bench)["notices_not_taken"]) == (2, 0)
+    assert bench.bridge.send_notices().troubles  # there is no address for the channel
+    found = _gauges(bench)
+    assert (found["notices_waiting"], found["notices_not_taken"]) == (2, 2)
+    assert (found["deadlines at_risk quick"], found["deadlines due comprehensive"], found["items_overdue"]) == (2, 1, 0)
+    bench.clock.turn(3600)
+    assert (_gauges(bench)["deadlines overdue quick"], _gauges(bench)["items_overdue"]) == (2, 2)
+
+
+def _gauges(bench: Bench) -> dict[str, float]:
+    store = bench.bridge.store
+    counted = Counted(store, store.insights(), store.escalations(), store.notices(), bench.bridge.policy)
+    text = exposition(Vitals(bench.clock), Nudges(), figures(counted, bench.clock)).decode()
+    return {
+        " ".join([sample.name.removeprefix("hitl_bridge_"), *(value for _, value in sorted(sample.labels.items()))]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
 def test_an_address_that_is_taken_is_a_mistake_of_the_settings() -> None:

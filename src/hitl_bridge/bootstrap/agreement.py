@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hitl_bridge.bootstrap.people import Staffing
+from hitl_bridge.core.people import RosterChange, Term, roster_change, seats
 from hitl_bridge.core.routing import may_overlap
 
 if TYPE_CHECKING:
+    from hitl_bridge.core.model import Item
+    from hitl_bridge.core.policy import ReviewPolicy
     from hitl_bridge.services.desk.agreement import GoldResult, ReviewersReport
-    from hitl_bridge.services.desk.gold import GoldPorts
+    from hitl_bridge.services.desk.gold import GoldPorts, GoldStock
+    from hitl_bridge.services.desk.pools import SharingOut
 
 
 class Measuring(Staffing):
@@ -44,16 +49,52 @@ class Measuring(Staffing):
         with self._alone():
             return ask_known(self._gold_ports, self.policy)
 
+    def gold_stock(self) -> GoldStock:
+        """What is left of the bank of known items, and who waits for some."""
+        from hitl_bridge.services.desk.gold import stock
+
+        return stock(self._gold_ports, self.policy)
+
     def share_out(self) -> int:
         """Gives queued items that several pools are able to judge to the one that the optimum says. Part of `push`."""
-        if self.policy.by_reviewer or not may_overlap(self.policy.pools.values()):
+        if not self._is_shared_out:
             return 0
-        from hitl_bridge.services.desk.pools import SharingOut, share_out
+        from hitl_bridge.services.desk.pools import share_out
+
+        with self._alone():
+            return share_out(self._sharing_ports, self.policy)
+
+    def _queue_to_come(self) -> tuple[ReviewPolicy, list[Item]]:
+        """The policy and the queue as `push` will find them, once items are shared out, newcomers learn and known items are
+        asked; nothing is written."""
+        from hitl_bridge.services.desk.gold import newly_learning, would_ask
+        from hitl_bridge.services.desk.people import newcomers
+        from hitl_bridge.services.desk.pools import shared_out
+
+        policy, queued = self.policy, self.store.queued()
+        if self._is_shared_out:
+            queued = shared_out(self._sharing_ports, policy, queued)
+        joined = newly_learning(policy, newcomers(*self._roster_to_come()))
+        for pool, person in joined:
+            policy = replace(policy, newcomers={**policy.newcomers, pool: {**policy.newcomers.get(pool, {}), person: None}})
+        queued += would_ask(self._gold_ports, policy, queued, joined)
+        return policy, sorted(queued, key=lambda item: (item.route.priority, item.received_at, item.item_id))
+
+    def _roster_to_come(self) -> tuple[RosterChange, list[Term]]:
+        """Who joins and leaves with the next push, where it looks at the roster; and the terms that are written down."""
+        terms = self.store.people().terms()
+        return roster_change(seats(self.settings.policy.pools.values()), terms), terms
+
+    @property
+    def _is_shared_out(self) -> bool:
+        return not self.policy.by_reviewer and may_overlap(self.policy.pools.values())
+
+    @property
+    def _sharing_ports(self) -> SharingOut:
+        from hitl_bridge.services.desk.pools import SharingOut
 
         known = self._gold_ports
-        ports = SharingOut(self.store, self.store.people(), known.check, known.engine, self.clock, known.key)
-        with self._alone():
-            return share_out(ports, self.policy)
+        return SharingOut(self.store, self.store.people(), known.check, known.engine, self.clock, known.key)
 
     def pass_learners(self) -> int:
         """Lets the answers of those count from now on who have shown enough on known items. Part of `resolve`."""

@@ -14,7 +14,7 @@ from hitl_bridge.bootstrap.modelling import Modelling
 from hitl_bridge.bootstrap.opened import COMMIT
 from hitl_bridge.bootstrap.timing import Timing
 from hitl_bridge.core.audits.lots import LotVerdict
-from hitl_bridge.core.model import JSON, ItemId, Prediction, Problem, ProjectId
+from hitl_bridge.core.model import JSON, Item, ItemId, Prediction, Problem, ProjectId, TaskState
 from hitl_bridge.ports import Event, Lease
 from hitl_bridge.settings import read_token
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hitl_bridge.core.planning.planned import PlanResult
     from hitl_bridge.core.triage.replay import Replayed
     from hitl_bridge.services.dataset.commit import CommitResult
+    from hitl_bridge.services.desk.assignment import Handed
     from hitl_bridge.services.insights import Status
     from hitl_bridge.services.intake.ingest import IngestResult
     from hitl_bridge.services.intake.online import Triaged
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hitl_bridge.services.policy.plan import PlanWish
     from hitl_bridge.services.sync.cycle import CycleResult
     from hitl_bridge.services.sync.pull import PullResult
-    from hitl_bridge.services.sync.push import Progress, PushResult
+    from hitl_bridge.services.sync.push import Progress, PushResult, PushWish
     from hitl_bridge.services.sync.resolve import ResolveResult
     from hitl_bridge.services.sync.webhooks import WebhooksKept
 
@@ -100,16 +101,39 @@ class Bridge(Timing, Modelling, Recalling):
     ) -> PushResult:
         """Creates the tasks that are due. With `replace_gone`, projects that were deleted are given up and made anew; with
         `restore_label_config`, ours is put back where somebody changed it."""
-        from hitl_bridge.services.sync.push import PushWish, foresee, push
+        from hitl_bridge.services.sync.push import PushWish, push
 
+        wish = PushWish(replace_gone, restore_label_config)
         with self._alone():
             if dry_run:
-                key = self.settings.workspace_key
-                return foresee(self.store, self.policy, key, self.clock.now(), self._hand_out)
+                return replace(self._foreseen(), not_foreseen=tuple(self._not_foreseen(wish)))
             self.flush_online()
             self.share_out()
             self.ask_known()
-            return push(self._push_ports, self.policy, PushWish(replace_gone, restore_label_config), progress=progress)
+            return push(self._push_ports, self.policy, wish, progress=progress)
+
+    def _foreseen(self) -> PushResult:
+        from hitl_bridge.services.sync.push import foresee
+
+        policy, queued = self._queue_to_come()
+
+        def hand_out(items: Sequence[Item]) -> Handed:
+            return self._handed(policy, items)
+
+        key, now, by_reviewer = self.settings.workspace_key, self.clock.now(), self.settings.by_reviewer
+        return foresee(self.store, policy, key, now, queued, hand_out if by_reviewer else None)
+
+    def _not_foreseen(self, wish: PushWish) -> Iterator[str]:
+        """What only the push itself finds out, or does first."""
+        if self.store.online().waiting(1):
+            yield "predictions that were answered online and are no items yet: they become some first"
+        unclear = sum(self.store.task_counts(TaskState.UNKNOWN).values())
+        if unclear:
+            yield f"whether tasks of unclear outcome ({unclear:,}) are there already: Label Studio is asked first"
+        if self.policy.gold.onboarding and self._roster_to_come()[0].left:
+            yield "what waits in projects of people who have left the roster: it is asked again first"
+        if wish.replace_gone or wish.restore_label_config:
+            yield "which projects are gone, or have another label config: Label Studio is asked first"
 
     def pull(
         self,
@@ -154,11 +178,15 @@ class Bridge(Timing, Modelling, Recalling):
         return resolved
 
     def commit(self, *, dry_run: bool = False) -> CommitResult:
-        """Commits what was decided."""
+        """Commits what was decided; then tags of models go to the git remote that it has not taken before."""
         from hitl_bridge.services.dataset.commit import commit
 
         with self._alone(COMMIT):
-            return commit(self._commit_ports, self.settings.labels, dry_run=dry_run)
+            result = commit(self._commit_ports, self.settings.labels, dry_run=dry_run)
+        if dry_run:
+            return result
+        tags = self._catch_up_tags()
+        return replace(result, caught_up=tags.taken, unpublished=tags.unpublished)
 
     def sync(self, *, accept_restored_store: bool = False) -> CycleResult:
         """One cycle. With `accept_restored_store` a store that is older than what was published from it is believed."""

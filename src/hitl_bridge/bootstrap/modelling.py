@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hitl_bridge.bootstrap.opened import TRAIN
@@ -12,18 +13,25 @@ from hitl_bridge.errors import OutsideUnavailable
 from hitl_bridge.settings import Secret, read_approver_token
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from hitl_bridge.ports import Champion
     from hitl_bridge.services.model.promote import PromoteResult
+    from hitl_bridge.services.model.publish import CaughtUp
     from hitl_bridge.services.model.retrain import RetrainResult
     from hitl_bridge.services.model.rollback import RollbackResult
     from hitl_bridge.services.policy.sign_off import PolicyStanding
     from hitl_bridge.services.policy.thresholds import ModelThresholds
 
 _CALIBRATION = "data/snapshot/calibration.parquet"
+_TAGS_AGAIN = timedelta(hours=1)
+"""After a refusal; a daemon commits every few seconds, and a remote that is away keeps it waiting."""
 
 
 class Modelling(Settling):
     """The verbs about models and policies that somebody signs off; `Bridge` has them all."""
+
+    _tags_refused_at: datetime | None = None
 
     def retrain(
         self, *, force: bool = False, by: str | None = None, progress: Callable[[str], None] | None = None
@@ -103,6 +111,18 @@ class Modelling(Settling):
 
         remote = self.settings.git_remote
         return publish_tags(self.store.sign_offs(), None if remote is None else GitTagRemote(self.settings.root, remote))
+
+    def _catch_up_tags(self) -> CaughtUp:
+        """Sends tags of models that the git remote has not taken yet; after a refusal not again for a while."""
+        from hitl_bridge.adapters.git.remotely import GitTagRemote
+        from hitl_bridge.services.model.publish import CaughtUp, catch_up
+
+        remote, now = self.settings.git_remote, self.clock.now()
+        if remote is None or (self._tags_refused_at is not None and now < self._tags_refused_at + _TAGS_AGAIN):
+            return CaughtUp()
+        found = catch_up(self.store.sign_offs(), GitTagRemote(self.settings.root, remote))
+        self._tags_refused_at = None if found.unpublished is None else now
+        return found
 
     def recalibrate(self) -> ModelThresholds | None:
         """Chooses thresholds for the champion from what people have judged already; None where they have judged nothing.

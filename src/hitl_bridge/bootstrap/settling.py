@@ -173,7 +173,8 @@ class Settling(Wiring):
     def _doubt_ports(self) -> DoubtPorts:
         from hitl_bridge.services.model.doubtful_labels import DoubtPorts
 
-        return DoubtPorts(self.store, self.store.reverts(), self.clock, self.paths.root, self.policy.adjudicated_by)
+        policy = self.policy
+        return DoubtPorts(self.store, self.store.reverts(), self.clock, self.paths.root, policy.kind, policy.adjudicated_by)
 
     def backup(self, file: Path | None = None) -> BackupResult:
         """Copies the store to `file` (by the time, in `.hitl/backups`, if None). Needs no lease: others go on writing."""

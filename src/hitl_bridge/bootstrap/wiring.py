@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hitl_bridge.services.audits.lots import LotPorts
     from hitl_bridge.services.audits.recall import RecallHook
     from hitl_bridge.services.dataset.commit import CommitPorts
+    from hitl_bridge.services.desk.assignment import Handed
     from hitl_bridge.services.desk.prior import PriorPorts
     from hitl_bridge.services.intake.ingest import IngestPorts
     from hitl_bridge.services.intake.online import Answering, FlushPorts
@@ -235,13 +236,14 @@ class Wiring(Opened):
     @property
     def _hand_out(self) -> HandOut | None:
         """Who gets what, where each reviewer has projects of their own."""
+        return (lambda items: self._handed(self.policy, items)) if self.settings.by_reviewer else None
+
+    def _handed(self, policy: ReviewPolicy, items: Sequence[Item]) -> Handed:
         from hitl_bridge.services.desk.assignment import HandingOut, hand_out
 
-        if not self.settings.by_reviewer:
-            return None
         gold = self.store.agreement().gold
         ports = HandingOut(self.store, self.store.people(), self.clock, self.settings.workspace_key, gold)
-        return lambda items: hand_out(ports, self.policy, [item for item in items if not is_training(item)])
+        return hand_out(ports, policy, [item for item in items if not is_training(item)])
 
     @cached_property
     def _quarantine_ports(self) -> QuarantinePorts:

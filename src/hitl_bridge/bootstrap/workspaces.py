@@ -14,6 +14,7 @@ from hitl_bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.label_studio.local_server import LocalServer
+    from hitl_bridge.services.desk.gold import GoldStock
     from hitl_bridge.services.keeping.doctor import Check
     from hitl_bridge.services.keeping.init import InitRequest, InitResult
 
@@ -48,6 +49,7 @@ def check_workspace(root: Path) -> list[Check]:
         labeling=lambda known: _look(known).labeling.ping(),
         label_configs=_read_label_configs,
         channels=_channels,
+        gold=_gold_stock,
     )
     return doctor(root, settings, probes)
 
@@ -65,6 +67,11 @@ def _channels(settings: Settings) -> dict[str, str | None]:
 def _open_store(settings: Settings) -> str:
     with _look(settings) as bridge:
         return bridge.store.description
+
+
+def _gold_stock(settings: Settings) -> GoldStock:
+    with _look(settings) as bridge:
+        return bridge.gold_stock()
 
 
 def _read_label_configs(settings: Settings) -> list[str]:

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING, TypeAlias
+
+from hitl_bridge.core.deadlines import WorkingHours, stretches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +40,8 @@ somebody's share, a millionth of a chance."""
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An item that waits for `answers` answers of different people, of those who `may` give one.
+    """An item that waits for `answers` answers of different people, of those who `may` give one. `hours` are those that its
+    deadline is counted in (None: the clock's).
 
     `surprise` is a keyed draw a person, where chance decides who gets it and not skill: or nobody would ever be seen outside
     what they are known to be good at.
@@ -49,6 +53,7 @@ class Work:
     due_at: datetime
     may: frozenset[str]
     surprise: Mapping[str, float] | None = None
+    hours: WorkingHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,8 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What an hour of lateness costs, in chances of a right answer (never more than `most_lateness` together); and how late
-    nobody may be asked to be (None: better late than never)."""
+    """What an hour of lateness (of the item's own hours) costs, in chances of a right answer (never more than `most_lateness`
+    together); and how late nobody may be asked to be (None: better late than never)."""
 
     lateness_cost: float = 0.02
     most_lateness: float = 1.0
@@ -152,13 +157,13 @@ def _values(work: Sequence[Work], workers: Sequence[Worker], skill: Skill, terms
 
     scenarios = {each.scenario for each in work}
     skills = {scenario: np.array([skill(worker.person, scenario) for worker in workers]) for scenario in scenarios}
-    ready = np.array([worker.ready_at.timestamp() for worker in workers])
+    lateness = _lateness(work, workers)
     allowed: dict[frozenset[str], NDArray[np.bool_]] = {}
     rows = []
     for each in work:
         if each.may not in allowed:
             allowed[each.may] = np.array([worker.person in each.may for worker in workers])
-        late = np.maximum(0.0, np.ceil((ready - each.due_at.timestamp()) / 3600))
+        late = lateness[each.hours](each.due_at)
         drawn = each.surprise
         worth = skills[each.scenario] if drawn is None else np.array([drawn.get(worker.person, 0.0) for worker in workers])
         row = worth - np.minimum(terms.most_lateness, terms.lateness_cost * late)
@@ -167,6 +172,45 @@ def _values(work: Sequence[Work], workers: Sequence[Worker], skill: Skill, terms
             barred = barred | (late > terms.latest.total_seconds() / 3600)
         rows.append(np.where(barred, -np.inf, row))
     return np.array(rows)
+
+
+def _lateness(
+    work: Sequence[Work], workers: Sequence[Worker]
+) -> dict[WorkingHours | None, Callable[[datetime], NDArray[np.float64]]]:
+    """By the hours that deadlines are counted in: how many of these each worker would be late, begun ones as whole."""
+    found = {}
+    for hours in dict.fromkeys(each.hours for each in work):
+        moments = [each.due_at for each in work if each.hours is hours] + [worker.ready_at for worker in workers]
+        found[hours] = _late(_worked_by(min(moments), max(moments), hours), workers)
+    return found
+
+
+def _late(
+    worked_by: Callable[[Sequence[datetime]], NDArray[np.float64]], workers: Sequence[Worker]
+) -> Callable[[datetime], NDArray[np.float64]]:
+    import numpy as np
+
+    ready = worked_by([worker.ready_at for worker in workers])
+
+    @cache
+    def late(due_at: datetime) -> NDArray[np.float64]:
+        hours: NDArray[np.float64] = np.maximum(0.0, np.ceil((ready - worked_by([due_at])) / 3600 - _NEARLY))
+        return hours
+
+    return late
+
+
+def _worked_by(
+    first: datetime, last: datetime, hours: WorkingHours | None
+) -> Callable[[Sequence[datetime]], NDArray[np.float64]]:
+    """Seconds of `hours` from `first` until each of several moments up to `last`."""
+    import numpy as np
+
+    edges, worked = [0.0], [0.0]
+    for begins, ends in stretches(first, last, hours) if hours is not None else [(first, last)]:
+        edges += [(begins - first).total_seconds(), (ends - first).total_seconds()]
+        worked += [worked[-1], worked[-1] + (ends - begins).total_seconds()]
+    return lambda moments: np.interp([(each - first).total_seconds() for each in moments], edges, worked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,22 @@ class WorkingHours:
     week: Sequence[Sequence[Window]]
     closed: Container[date] = frozenset()
 
+    @property
+    def a_week(self) -> timedelta:
+        """The working time of a week without holidays."""
+        return sum((ends - begins for windows in self.week for begins, ends in windows), _NONE)
+
     def windows(self, day: date) -> Iterator[tuple[datetime, datetime]]:
         """The stretches of that local day, in UTC, in order."""
         if day in self.closed:
             return
         for begins, ends in self.week[day.weekday()]:
             yield _moment(day, begins, self.zone), _moment(day, ends, self.zone)
+
+
+def a_week(hours: WorkingHours | None = None) -> timedelta:
+    """The time in which somebody can work in a week: all of it without `hours`."""
+    return 7 * DAY if hours is None else hours.a_week
 
 
 def _moment(day: date, since_midnight: timedelta, zone: tzinfo) -> datetime:
@@ -71,12 +81,15 @@ def worked(since: datetime, until: datetime, hours: WorkingHours | None = None) 
         return until - since
     if until < since:
         return -worked(until, since, hours)
-    total = _NONE
+    return sum((ends - begins for begins, ends in stretches(since, until, hours)), _NONE)
+
+
+def stretches(since: datetime, until: datetime, hours: WorkingHours) -> Iterator[tuple[datetime, datetime]]:
+    """The working time between two moments: each stretch, in UTC, in order, cut off at the two."""
     for begins, ends in _stretches(since, hours, forward=True):
         if begins >= until:
-            break
-        total += min(ends, until) - begins
-    return total
+            return
+        yield begins, min(ends, until)
 
 
 def _stretches(moment: datetime, hours: WorkingHours, *, forward: bool) -> Iterator[tuple[datetime, datetime]]:

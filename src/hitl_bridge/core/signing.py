@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hitl_bridge.core.dataset.change import TAG
 from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.core.triage.normalise import canonical
 
@@ -125,11 +126,13 @@ def next_version(known: Iterable[str], before: Recipe | None, now: Recipe) -> st
 
 
 def artifact_name(card: JSONObject, model_version: str) -> str:
-    """The name under which a model is registered, in characters that `gto` takes: `train.name` of params.yaml, `model`."""
+    """The name under which a model is registered, in characters that `gto` takes: `train.name` of params.yaml, `model`. Tags of the
+    dataset have a name that no model gets."""
     params = card.get("params")
     given = params.get("name") if isinstance(params, Mapping) else None
     name = given if isinstance(given, str) else model_version.rpartition("-")[0]
-    return _NOT_IN_NAMES.sub("-", name).strip("-") or "model"
+    name = _NOT_IN_NAMES.sub("-", name).strip("-") or "model"
+    return f"{name}-model" if f"{name}@" == TAG else name
 
 
 def version_tag(artifact: str, version: str) -> str:

@@ -44,6 +44,10 @@ class Committer(Beside):
         vitals.count("commit", "good", time.monotonic() - began)
         if result.version is not None:
             log.info("daemon.commit", version=result.version, added=result.added, changed=result.changed, removed=result.removed)
+        if result.caught_up:
+            log.info("daemon.tags_published", tags=list(result.caught_up))
+        if result.unpublished is not None:
+            log.warning("daemon.tags_not_published", reason=result.unpublished)
         return self._pauses.usual
 
     def _failed(self, how: str, began: float) -> float:

@@ -19,6 +19,8 @@ class NewFile:
 
 @dataclass(frozen=True, slots=True)
 class Published:
+    """A version that is there: its annotated tag, and the full SHA of the commit that it stands on."""
+
     tag: str
     git_commit: str
 

@@ -83,7 +83,7 @@ class Insights(Protocol):
 
     def tier_counts(self) -> Mapping[str, int]: ...
     def project_counts(self) -> list[Mapping[str, JSON]]:
-        """For each project: title, url, pool, tier, tasks, answered, open."""
+        """For each project: title, url, pool, tier, tasks, answered, open, closed, open_answered."""
 
     def overdue(self, now: datetime) -> list[Mapping[str, JSON]]: ...
     def decision_counts(self) -> Mapping[str, int]:

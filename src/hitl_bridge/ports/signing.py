@@ -166,3 +166,6 @@ class TagRemote(Protocol):
     def publish(self, tags: Mapping[str, str]) -> None:
         """Ids of tag objects by name; what is there already stays. Raises OutsideUnavailable where the remote is away, and
         RepositoryRefused where it has another object under one of the names, or does not take it."""
+
+    def lacking(self, tags: Mapping[str, str]) -> Mapping[str, str]:
+        """Of these, those that are here and that it has not taken from here yet. Asks nobody outside."""

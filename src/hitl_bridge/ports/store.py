@@ -34,6 +34,8 @@ from hitl_bridge.ports.waits import Waits
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Predictions that came in together. Of its `read` rows, `tiers` and `audits` count those that were `accepted`."""
+
     batch_id: BatchId
     source: str
     content_sha256: str

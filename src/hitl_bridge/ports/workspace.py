@@ -12,7 +12,8 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Now, aware, in UTC."""
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        """Returns after that long."""
 
 
 @dataclass(frozen=True, slots=True)

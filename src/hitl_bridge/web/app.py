@@ -13,7 +13,18 @@ from starlette.types import Scope
 from hitl_bridge.core.model import ProjectId
 from hitl_bridge.services.intake.online_desk import Desk
 from hitl_bridge.services.keeping.access import Doorkeeper
-from hitl_bridge.services.keeping.health import DATASET, LABELING, STORE, Figures, Kept, OutsideWatch, Vitals, described, figures
+from hitl_bridge.services.keeping.health import (
+    DATASET,
+    LABELING,
+    STORE,
+    Counted,
+    Figures,
+    Kept,
+    OutsideWatch,
+    Vitals,
+    described,
+    figures,
+)
 from hitl_bridge.services.sync.webhooks import PATH, SECRET_HEADER, Nudges, is_secret_of
 from hitl_bridge.web import predictions
 from hitl_bridge.web.guard import MOST_BODY, Door, Guard, unauthorized
@@ -48,6 +59,11 @@ def sources_of(
 ) -> Sources:
     """Over a bridge that only the routes use. Predictions are answered where there is a `desk`."""
     key = bridge.settings.workspace_key
+    store = bridge.store
+
+    def counted() -> Figures:
+        return figures(Counted(store, store.insights(), store.escalations(), store.notices(), bridge.policy), bridge.clock)
+
     probes = {STORE: bridge.ping_store, LABELING: bridge.ping_labeling, DATASET: bridge.ping_dataset}
     return Sources(
         vitals=vitals,
@@ -56,7 +72,7 @@ def sources_of(
         is_secret=lambda project_id, given: is_secret_of(key, project_id, given),
         watch=OutsideWatch(probes, vitals),
         store_watch=OutsideWatch({STORE: bridge.ping_store}, vitals, fresh=2.0),
-        figures=Kept(lambda: figures(bridge.store, bridge.store.insights(), bridge.clock)).get,
+        figures=Kept(counted).get,
         failed=failed,
         predictions=None if desk is None else Predictions(desk, key),
     )

@@ -85,10 +85,25 @@ def _of_the_store(figures: Figures) -> Iterator[Metric]:
     for state, count in sorted(figures.items.items()):
         items.add_metric([state], count)
     yield items
-    yield _gauge("items_overdue", "Items past their deadline.", figures.overdue)
+    yield _deadlines(figures)
+    yield _gauge("items_overdue", "Items past their deadline.", sum(each["overdue"] for each in figures.deadlines.values()))
+    yield _gauge("notices_waiting", "Notices that no channel has taken yet.", figures.notices_waiting)
+    yield _gauge("notices_not_taken", "Of these: sent, and not taken by their channel.", figures.notices_not_taken)
     yield _gauge("quarantined", "Answers in quarantine.", figures.quarantined)
     yield _gauge("failures", "Items that were put aside and wait for a person.", figures.failures)
     yield _gauge("audit_seq", "Rows of the audit log.", figures.audit_seq)
+
+
+def _deadlines(figures: Figures) -> Metric:
+    stand = GaugeMetricFamily(
+        f"{_PREFIX}deadlines",
+        "Unfinished items by how their deadline stands (due, at_risk, overdue).",
+        labels=["tier", "standing"],
+    )
+    for tier, counts in sorted(figures.deadlines.items()):
+        for standing, count in counts.items():
+            stand.add_metric([tier, standing], count)
+    return stand
 
 
 def _online(figures: OnlineFigures) -> Iterator[Metric]:

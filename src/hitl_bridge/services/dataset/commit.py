@@ -50,7 +50,8 @@ TAKEN_IN = "versions_taken_in"
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """`version` is None where there was nothing to commit."""
+    """`version` is None where there was nothing to commit. `caught_up` are tags of models that the git remote lacked and has now;
+    `unpublished` says why it did not take them."""
 
     version: str | None = None
     tag: str | None = None
@@ -58,6 +59,8 @@ class CommitResult:
     added: int = 0
     changed: int = 0
     removed: int = 0
+    caught_up: tuple[str, ...] = ()
+    unpublished: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from math import floor
 
 from hitl_bridge.core import draws
 from hitl_bridge.core.assignment import Assignment, Unplaced, Work, Worker, assign
+from hitl_bridge.core.deadlines import WorkingHours, a_week, shift
 from hitl_bridge.core.model import ADJUDICATION, Item, ItemId, TaskState
 from hitl_bridge.core.people import WEEKLY, Person
 from hitl_bridge.core.policy import ReviewPolicy
@@ -30,7 +31,9 @@ ANSWERS_LEARNED = 50_000
 SECONDS = 90.0
 """An answer takes as long where nothing is known of the person."""
 
-_WEEK = timedelta(days=7)
+_LONGEST = 10.0
+"""Weeks: what takes longer is as late as can be."""
+
 _TAKEN = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
 
 
@@ -100,7 +103,8 @@ def _work(each: _Round, policy: ReviewPolicy, key: bytes) -> Work:
     fresh = may - (each.elsewhere | each.alike if item.route.tier == ADJUDICATION else each.alike)
     same = may & each.alike
     chosen = same if item.route.note and len(same) >= lacking else fresh if len(fresh) >= lacking else may
-    return Work(_name(item), item.prediction.scenario, lacking, item.route.due_at, chosen, _surprise(item, chosen, key))
+    surprise, hours = _surprise(item, chosen, key), policy.hours(item.route.pool, item.route.tier)
+    return Work(_name(item), item.prediction.scenario, lacking, item.route.due_at, chosen, surprise, hours)
 
 
 def _where_it_tells(work: Work, item: Item, known: Skills, gold: Collection[ItemId]) -> Work:
@@ -171,16 +175,23 @@ def _workers(ports: HandingOut, policy: ReviewPolicy) -> list[Worker]:
     weekly = {person.email: person.weekly for person in policy.roster}
     open_work, paces, now = ports.people.open_work(), ports.people.seconds_an_answer(), ports.clock.now()
     return [
-        _worker(email, weekly.get(email, WEEKLY), open_work.get(email, 0), paces.get(email, SECONDS), now) for email in emails
+        _worker(policy, email, weekly.get(email, WEEKLY), open_work.get(email, 0), paces.get(email, SECONDS), now)
+        for email in emails
     ]
 
 
-def _worker(email: str, weekly: timedelta, waiting: int, seconds: float, now: datetime) -> Worker:
+def _worker(policy: ReviewPolicy, email: str, weekly: timedelta, waiting: int, seconds: float, now: datetime) -> Worker:
     if not weekly:
         return Worker(email, 0, now, 0.0)
     each = timedelta(seconds=max(1.0, seconds))
-    ready = now + min(10 * _WEEK, (waiting + 1) * each * (_WEEK / weekly))
+    theirs = [pool.hours for pool in policy.pools.values() if email in (*pool.reviewers, *pool.adjudicators)]
+    ready = min(ready_by(now, (waiting + 1) * each / weekly, hours) for hours in dict.fromkeys(theirs))
     return Worker(email, max(0, floor(weekly / each) - waiting), ready, weekly / timedelta(hours=1))
+
+
+def ready_by(now: datetime, weeks: float, hours: WorkingHours | None) -> datetime:
+    """When so many weeks' work is done by whoever spreads it evenly over their working hours."""
+    return shift(now, min(_LONGEST, weeks) * a_week(hours), hours)
 
 
 def skills(people: PeopleStore, policy: ReviewPolicy) -> Skills:

@@ -24,10 +24,9 @@ from hitl_bridge.core.routing import Pool
 from hitl_bridge.core.skills import Skills
 from hitl_bridge.core.triage.plan import Rule
 from hitl_bridge.ports import Clock, PeopleStore, RowChecker, StateStore, TriageEngine
-from hitl_bridge.services.desk.assignment import SECONDS, skills
+from hitl_bridge.services.desk.assignment import SECONDS, ready_by, skills
 from hitl_bridge.services.intake.online import row_of
 
-_WEEK = timedelta(days=7)
 _FIRST = 1
 
 
@@ -45,18 +44,26 @@ class SharingOut:
 
 def share_out(ports: SharingOut, policy: ReviewPolicy) -> int:
     """Moves queued items to the pool that the optimum gives them to; returns how many."""
-    conditional = [pool for pool in policy.pools.values() if pool.when is not None]
-    promised = {(task.item_id, task.revision) for task in ports.store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN)}
-    fresh = [each for each in ports.store.queued() if each.round == _FIRST and not is_gold(each)]
-    free = [each for each in fresh if (each.item_id, each.revision) not in promised]
-    able = _able(ports, policy, conditional, free) if free else {}
-    asked = [each for each in free if len(able.get(name(each), ())) > 1]
-    if not asked:
-        return 0
-    moved = _moved(ports, policy, asked, able)
+    moved = _to_move(ports, policy, ports.store.queued())
     if moved:
         ports.people.reroute(moved, ports.clock.now())
     return len(moved)
+
+
+def shared_out(ports: SharingOut, policy: ReviewPolicy, queued: Sequence[Item]) -> list[Item]:
+    """What is `queued` as it would be after `share_out`; nothing is written."""
+    moved = {name(item): pool for item, pool in _to_move(ports, policy, queued)}
+    return [replace(item, route=replace(item.route, pool=moved.get(name(item), item.route.pool))) for item in queued]
+
+
+def _to_move(ports: SharingOut, policy: ReviewPolicy, queued: Sequence[Item]) -> list[tuple[Item, str]]:
+    conditional = [pool for pool in policy.pools.values() if pool.when is not None]
+    promised = {(task.item_id, task.revision) for task in ports.store.tasks_in(TaskState.INTENDED, TaskState.UNKNOWN)}
+    fresh = [each for each in queued if each.round == _FIRST and not is_gold(each)]
+    free = [each for each in fresh if (each.item_id, each.revision) not in promised]
+    able = _able(ports, policy, conditional, free) if free else {}
+    asked = [each for each in free if len(able.get(name(each), ())) > 1]
+    return _moved(ports, policy, asked, able) if asked else []
 
 
 def _moved(
@@ -64,10 +71,16 @@ def _moved(
 ) -> list[tuple[Item, str]]:
     known, now = skills(ports.people, policy), ports.clock.now()
     workers = [_worker(policy, pool, ports.people, now) for pool in policy.pools.values()]
-    work = [Work(name(each), each.prediction.scenario, 1, each.route.due_at, frozenset(able[name(each)])) for each in asked]
+    work = [_work(each, policy, able[name(each)]) for each in asked]
     found = assign(work, workers, lambda pool, scenario: _skill(policy, known, pool, scenario)).people
     chosen = [(each, found.get(name(each), (each.route.pool,))[0]) for each in asked]
     return [(item, pool) for item, pool in chosen if pool != item.route.pool]
+
+
+def _work(item: Item, policy: ReviewPolicy, able: Collection[str]) -> Work:
+    route = item.route
+    hours = policy.hours(route.pool, route.tier)
+    return Work(name(item), item.prediction.scenario, 1, route.due_at, frozenset(able), hours=hours)
 
 
 def _able(ports: SharingOut, policy: ReviewPolicy, conditional: Sequence[Pool], items: Sequence[Item]) -> dict[str, list[str]]:
@@ -101,14 +114,19 @@ def _hours(policy: ReviewPolicy, pool: str) -> dict[str, float]:
     return {person: weekly.get(person, WEEKLY) / timedelta(hours=1) / belongs[person] for person in people}
 
 
+def weekly_hours(policy: ReviewPolicy, pool: str) -> float:
+    """What a pool's people have for it, together; a pool that names nobody is one person."""
+    hours = _hours(policy, pool)
+    return sum(hours.values()) if hours else WEEKLY / timedelta(hours=1)
+
+
 def _worker(policy: ReviewPolicy, pool: Pool, people: PeopleStore, now: datetime) -> Worker:
-    """A pool as one who works as much as all of its people; a pool that names nobody as one person."""
-    hours, paces = _hours(policy, pool.name), people.seconds_an_answer()
-    weekly = sum(hours.values()) if hours else WEEKLY / timedelta(hours=1)
+    """A pool as one who works as much as all of its people."""
+    hours, paces, weekly = _hours(policy, pool.name), people.seconds_an_answer(), weekly_hours(policy, pool.name)
     if not weekly:
         return Worker(pool.name, 0, now, 0.0)
     each = sum(paces.get(person, SECONDS) for person in hours) / len(hours) if hours else SECONDS
     waiting = people.open_in_pools().get(pool.name, 0)
     a_week = floor(weekly * 3600 / max(1.0, each))
-    ready = now + min(10 * _WEEK, (waiting + 1) * _WEEK / max(1, a_week))
+    ready = ready_by(now, (waiting + 1) / max(1, a_week), pool.hours)
     return Worker(pool.name, max(0, a_week - waiting), ready, weekly)

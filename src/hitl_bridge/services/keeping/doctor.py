@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from hitl_bridge.errors import BridgeError
+from hitl_bridge.core.gold import GoldTerms
+from hitl_bridge.errors import BridgeError, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
+from hitl_bridge.services.desk.gold import GoldStock
 from hitl_bridge.settings import Settings, key_source, token_file
 
 OLDEST_PYTHON = (3, 11)
@@ -44,6 +46,7 @@ class Probes:
         labeling: asks Label Studio who it is and who we are.
         label_configs: reads each label config, and returns the names of the files.
         channels: what is wrong with the address of each channel that notices go to; None where nothing is.
+        gold: how many known items are in the bank, and who waits for them.
     """
 
     git_version: Callable[[], str]
@@ -54,6 +57,7 @@ class Probes:
     labeling: Callable[[Settings], ServiceStatus]
     label_configs: Callable[[Settings], Sequence[str]]
     channels: Callable[[Settings], Mapping[str, str | None]] = field(default=lambda _: {})
+    gold: Callable[[Settings], GoldStock] = field(default=lambda _: GoldStock())
 
 
 _Look: TypeAlias = "Callable[[Settings, Probes], Iterator[Check]]"
@@ -186,12 +190,40 @@ def _notices(settings: Settings, probes: Probes) -> Iterator[Check]:
         yield Check(f"channel {name}", why is None, why or "understood; `hitl-bridge notices test` tries it", remedy)
 
 
+FEW_GOLD = 20
+"""Known items left, or fewer, are nearly none: at the usual share a day's work of a small team uses them up."""
+
+_FILL = "Add items with their answers: hitl-bridge gold add FILE (docs/agreement.md)"
+
+
+def _gold(settings: Settings, probes: Probes) -> Iterator[Check]:
+    terms = settings.policy.gold
+    try:
+        stock = probes.gold(settings)
+    except StoreUnavailable:
+        yield Check("gold bank", None, "not looked at: the store comes first")
+        return
+    if terms == GoldTerms() and not stock.in_bank:
+        return  # `share` has a default: who says nothing and keeps no bank has asked for none
+    is_low = bool(terms.share) and stock.left <= FEW_GOLD
+    remedy = f"{_FILL}, or set gold: {{share: 0}}." if is_low else ""
+    yield Check(
+        "gold bank", None if is_low else True, f"{stock.left:,} of {stock.in_bank:,} known items are left to mix in", remedy
+    )
+    for pool, people in stock.waiting.items():
+        found = (
+            f"{people} newcomer(s) of pool {pool} wait: the bank has no further item for them, and what they say does not count"
+        )
+        yield Check("newcomers", None, found, f"{_FILL} that go to this pool, or set gold: {{onboarding: 0}}.")
+
+
 _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("repository", _repository),
     ("store", _store),
     ("label configs", _label_configs),
     ("Label Studio", _labeling),
     ("notices", _notices),
+    ("gold bank", _gold),
 )
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.errors import BridgeError, OutsideUnavailable
-from hitl_bridge.ports import Clock, Insights, StateStore
+from hitl_bridge.ports import Clock, EscalationStore, Insights, NoticeStore, StateStore
+from hitl_bridge.services.desk.escalation import DeadlineLine, deadline_lines
+from hitl_bridge.services.desk.notices import channels
 
 FRESH = 15.0
 """Seconds for which an answer is good."""
@@ -130,25 +133,51 @@ class OutsideWatch:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the store counts, for `/metrics`."""
+    """What the store counts, for `/metrics`. `deadlines` are unfinished items by tier, then by how their deadline stands; of the
+    notices that are to go to a channel, `notices_waiting` were not taken yet, some of them (`notices_not_taken`) though sent."""
 
     items: Mapping[str, int] = field(default_factory=dict)
-    overdue: int = 0
+    deadlines: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notices_waiting: int = 0
+    notices_not_taken: int = 0
     quarantined: int = 0
     failures: int = 0
     audit_seq: int = 0
 
 
-def figures(store: StateStore, insights: Insights, clock: Clock) -> Figures:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is counted for `/metrics`: the store, the policy by which deadlines stand, and the outbox."""
+
+    store: StateStore
+    insights: Insights
+    escalations: EscalationStore
+    notices: NoticeStore
+    policy: ReviewPolicy
+
+
+def figures(ports: Counted, clock: Clock) -> Figures:
     """Reads the store, and asks nobody outside."""
-    problems = Counter(str(problem.get("kind")) for problem in insights.problems())
+    problems = Counter(str(problem.get("kind")) for problem in ports.insights.problems())
+    outbox = channels(ports.notices, ports.policy.notices) if ports.policy.notices.channels else []
+    refused = sum(each.not_taken for each in outbox if each.tries)
     return Figures(
-        items=insights.item_counts(),
-        overdue=len(insights.overdue(clock.now())),
+        items=ports.insights.item_counts(),
+        deadlines=_by_tier(deadline_lines(ports.escalations, ports.policy, clock.now())),
+        notices_waiting=sum(each.waiting + each.not_taken for each in outbox),
+        notices_not_taken=refused,
         quarantined=problems.pop("annotation", 0),
         failures=sum(problems.values()),
-        audit_seq=store.audit_head().seq,
+        audit_seq=ports.store.audit_head().seq,
     )
+
+
+def _by_tier(lines: Sequence[DeadlineLine]) -> Mapping[str, Mapping[str, int]]:
+    """Pools put together: there can be many of them, and a label's values are to be few."""
+    found: dict[str, Counter[str]] = {}
+    for line in lines:
+        found.setdefault(line.tier, Counter()).update({"due": line.due, "at_risk": line.at_risk, "overdue": line.overdue})
+    return found
 
 
 @dataclass(slots=True)

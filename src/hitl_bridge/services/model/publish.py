@@ -1,12 +1,13 @@
 """The tags that say which model is in use, and who agreed to it, where others see them.
 
 A promotion or a rollback stands whatever becomes of its tags on the remote: they are sent afterwards, all that this store knows
-of, so that whichever could not be sent goes with the next ones.
+of, so that whichever could not be sent goes with the next ones, or with the next commit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hitl_bridge.core.signing import Kind, Method, signed_tag
 from hitl_bridge.errors import BridgeError
@@ -23,6 +24,26 @@ def publish_tags(sign_offs: SignOffs, remote: TagRemote | None) -> str | None:
     except BridgeError as trouble:
         return f"{trouble.message} {trouble.remedy}".strip()
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Tags that the remote lacked and has `taken` now, by name; `unpublished`: why it did not take them."""
+
+    taken: tuple[str, ...] = ()
+    unpublished: str | None = None
+
+
+def catch_up(sign_offs: SignOffs, remote: TagRemote) -> CaughtUp:
+    """Sends what the remote has not taken yet, once."""
+    lacking = remote.lacking(known_tags(sign_offs))
+    if not lacking:
+        return CaughtUp()
+    try:
+        remote.publish(lacking)
+    except BridgeError as trouble:
+        return CaughtUp(unpublished=f"{trouble.message} {trouble.remedy}".strip())
+    return CaughtUp(tuple(sorted(lacking)))
 
 
 def known_tags(sign_offs: SignOffs) -> Mapping[str, str]:

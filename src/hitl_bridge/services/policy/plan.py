@@ -6,28 +6,28 @@ The record (receipts, decisions, answers) is replayed under each policy by the e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 from hitl_bridge.core.budget.error_budget import Budget
+from hitl_bridge.core.deadlines import DAY, WorkingHours
 from hitl_bridge.core.planning.forecast import LEVEL, Horizon, Terms, Times, Work, forecast
 from hitl_bridge.core.planning.planned import PlannedPolicy, PlanResult, Recorded, Roster, notes_on, outlook, planned
-from hitl_bridge.core.planning.waiting import Missed, Stream, missed_deadlines, shifts_of
+from hitl_bridge.core.planning.waiting import Missed, Span, Stream, Team, missed_deadlines, shifts_of
 from hitl_bridge.core.planning.work import PastWork, past_work
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.triage.plan import TriagePlan
 from hitl_bridge.core.triage.policy_record import read_policy
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Policies, RecordedReceipts, ReviewRecord
-from hitl_bridge.services.policy.replaying import Engines, Replay, newest_model, recorded_days, within
+from hitl_bridge.services.desk.pools import weekly_hours
+from hitl_bridge.services.policy.replaying import Arrivals, Engines, Replay, newest_model, recorded_days, within
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    Arrivals = Mapping[str, NDArray[np.float64]]
 
 TODAY = "today"
 """The name of the policy in force."""
@@ -85,7 +85,12 @@ def plan(
     found = [planning.figures(name, policy) for name, policy in policies.items()]
     recorded, roster = planning.recorded(ports.record.undecided()), planning.roster
     ahead = outlook(replay.judged(), budget, planning.today.plan, recorded.items_a_day)
-    told = [*_risk_notes(replay), *_waiting_notes(policies), *notes_on(found, recorded, roster, planning.today.plan, ahead)]
+    told = [
+        *_risk_notes(replay),
+        *_waiting_notes(policies),
+        *_calendar_notes(policies, planning.days),
+        *notes_on(found, recorded, roster, planning.today.plan, ahead),
+    ]
     return PlanResult(
         unit=f"the next {wish.items:,} items" if wish.items else "a day",
         level=LEVEL,
@@ -103,6 +108,16 @@ def _waiting_notes(policies: Mapping[str, ReviewPolicy]) -> list[str]:
         "ask, and errors caught are an upper estimate, as people see the most doubtful first."
         for name, policy in policies.items()
         if policy.review_budget is not None
+    ]
+
+
+def _calendar_notes(policies: Mapping[str, ReviewPolicy], days: Sequence[date]) -> list[str]:
+    """The days to come are those of the calendar only where there is one."""
+    kept = [name for name, policy in policies.items() if any(pool.hours for pool in policy.pools.values())]
+    return [
+        f"“{name}” has working hours: deadlines are counted in them, over the days from {days[-1] + DAY} on, and outside of them "
+        "nobody works. The team's hours are those of its longest day."
+        for name in kept
     ]
 
 
@@ -160,7 +175,7 @@ class _Planning:
         terms = self.past.terms(policy.plan, policy.tiers, seats)
         cells = self.replay.cells(name)
         foreseen = forecast(cells, terms, self.horizon, budget=self.budget.share, confidence=self.budget.confidence)
-        missed = self._missed(policy, terms, self.replay.arrivals(name, self.days))
+        missed = self._missed(policy, _streams(policy, terms, self.replay.arrivals(name, self.days)))
         return planned(name, policy, cells, foreseen, missed, by=1 if self.wish.items else self.wish.days)
 
     @property
@@ -182,11 +197,15 @@ class _Planning:
         since, until = days[0].isoformat(), days[-1].isoformat()
         return Recorded(self.replay.model, total, since, until, len(days), total / len(days), undecided)
 
-    def _missed(self, policy: ReviewPolicy, terms: Terms, arrivals: Arrivals) -> Missed | None:
-        streams, hours = _streams(policy, terms, arrivals), self.roster.hours_a_day
+    def _missed(self, policy: ReviewPolicy, streams: Sequence[Stream] | None) -> Missed | None:
+        hours = self.roster.hours_a_day
         if not streams or not hours:
             return None
-        return missed_deadlines(streams, hours, shifts_of(self.past.answers_by_hour), min(self.wish.days, _MONTH))
+        calendars: dict[WorkingHours | None, float] = {}
+        for pool in policy.pools.values():
+            calendars[pool.hours] = calendars.get(pool.hours, 0.0) + weekly_hours(policy, pool.name)
+        team = Team(hours, shifts_of(self.past.answers_by_hour), calendars)
+        return missed_deadlines(streams, team, self.days, min(self.wish.days, _MONTH))
 
 
 # ----------------------------------------------------------------------------------------------------------- the work
@@ -195,27 +214,39 @@ class _Planning:
 def _streams(policy: ReviewPolicy, terms: Terms, arrivals: Arrivals) -> list[Stream] | None:
     """The work that each tier's predictions bring; None where an answer's time is not known."""
     streams: list[Stream | None] = []
-    for tier, came in arrivals.items():
-        look = terms.chance_of_look(tier)
-        streams += _rounds(came * look, terms.blind, policy.audit_sla, policy, terms.adjudication)
-        if tier != terms.auto_tier:
-            streams += _rounds(came * (1 - look), terms.tiers[tier], policy.tiers[tier].sla, policy, terms.adjudication)
+    first = policy.tiers[policy.plan.first_review_tier]
+    for (name, hours), came in arrivals.items():
+        look = terms.chance_of_look(name)
+        due = _Due(policy.audit_sla, None if first.around_the_clock else hours, policy.adjudication_sla, hours)
+        streams += _rounds(came * look, terms.blind, due, terms.adjudication)
+        if name != terms.auto_tier:
+            tier = policy.tiers[name]
+            due = replace(due, sla=tier.sla, hours=None if tier.around_the_clock else hours)
+            streams += _rounds(came * (1 - look), terms.tiers[name], due, terms.adjudication)
     known = [stream for stream in streams if stream is not None]
     return known if len(known) == len(streams) else None
 
 
-def _rounds(
-    came: NDArray[np.float64], work: Work, sla: timedelta, policy: ReviewPolicy, adjudication: Times | None
-) -> list[Stream | None]:
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """The time that reviewers have, then adjudicators, each in the hours that it is counted in."""
+
+    sla: timedelta
+    hours: WorkingHours | None
+    adjudication_sla: timedelta
+    adjudication_hours: WorkingHours | None
+
+
+def _rounds(came: NDArray[np.float64], work: Work, due: _Due, adjudication: Times | None) -> list[Stream | None]:
     """The first round, and the adjudications after it: they come in with it and are due that much later."""
     if not came.any():
         return []
-    hours = sla.total_seconds() / 3600.0
-    later = hours + policy.adjudication_sla.total_seconds() / 3600.0
+    first = (due.sla, due.hours)
     disputed = work.adjudicated / work.settled if work.settled else 0.0
-    rounds = [_stream(came, hours, work.reviewers, work.seconds)]
+    rounds = [_stream(came, [first], work.reviewers, work.seconds)]
+    later = [first, (due.adjudication_sla, due.adjudication_hours)]
     return [*rounds, _stream(came * disputed, later, 1, adjudication)] if disputed else rounds
 
 
-def _stream(came: NDArray[np.float64], hours: float, answers: int, seconds: Times | None) -> Stream | None:
-    return None if seconds is None else Stream(came, hours, answers * seconds.mean)
+def _stream(came: NDArray[np.float64], spans: Sequence[Span], answers: int, seconds: Times | None) -> Stream | None:
+    return None if seconds is None else Stream(came, spans, answers * seconds.mean)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hitl_bridge.core.budget.error_budget import NEVER, Judged
+from hitl_bridge.core.deadlines import WorkingHours
 from hitl_bridge.core.model import JSONObject, Split
 from hitl_bridge.core.planning.forecast import Cell, merged
 from hitl_bridge.core.planning.tally import tally
@@ -30,6 +31,8 @@ AUTO = "auto"
 """The tier that needs nobody, in every settings file."""
 
 _HOURS = 24
+
+Arrivals = Mapping[tuple[str, WorkingHours | None], "NDArray[np.float64]"]
 
 Engines = Callable[[Sequence[PoolCondition]], TriageEngine]
 
@@ -53,7 +56,7 @@ class Replay:
     left_out: int = 0
     volumes: Counter[date] = field(default_factory=Counter)
     _cells: dict[str, list[Cell]] = field(default_factory=dict)
-    _loads: dict[str, Counter[tuple[date, int, str]]] = field(default_factory=dict)
+    _loads: dict[str, Counter[tuple[date, int, str, str | None]]] = field(default_factory=dict)
     _risks: list[NDArray[np.float64]] = field(default_factory=list)
     _losses: list[NDArray[np.float64]] = field(default_factory=list)
 
@@ -91,8 +94,8 @@ class Replay:
             counted = tally(receipts, again, wrong, recorded_auto=AUTO, auto_tier=policy.plan.auto_tier)
             self._cells.setdefault(name, []).extend(counted.cells)
             loads = self._loads.setdefault(name, Counter())
-            for (tier, _), number in counted.loads.items():
-                loads[at.date(), at.hour, tier] += number
+            for (tier, pool), number in counted.loads.items():
+                loads[at.date(), at.hour, tier, pool] += number
         self._judge(receipts, wrong)
 
     def _judge(self, receipts: pa.Table, wrong: pa.ChunkedArray) -> None:
@@ -109,12 +112,15 @@ class Replay:
     def judged(self) -> Judged:
         return Judged(np.concatenate(self._risks), np.concatenate(self._losses))
 
-    def arrivals(self, name: str, days: Sequence[date]) -> Mapping[str, NDArray[np.float64]]:
-        """By tier, predictions by day and hour of the day."""
+    def arrivals(self, name: str, days: Sequence[date]) -> Arrivals:
+        """By tier and working hours of the pool, predictions by day and hour of the day."""
         place = {day: at for at, day in enumerate(days)}
-        found: dict[str, NDArray[np.float64]] = {}
-        for (day, hour, tier), number in self._loads[name].items():
-            found.setdefault(tier, np.zeros((len(days), _HOURS)))[place[day], hour] += number
+        pools = self.policies[name].pools
+        rest = list(pools.values())[-1]  # where no condition held, as in the queue
+        found: dict[tuple[str, WorkingHours | None], NDArray[np.float64]] = {}
+        for (day, hour, tier, pool), number in self._loads[name].items():
+            kind = (tier, pools.get(pool or "", rest).hours)
+            found.setdefault(kind, np.zeros((len(days), _HOURS)))[place[day], hour] += number
         return found
 
 

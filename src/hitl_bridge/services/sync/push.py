@@ -61,7 +61,7 @@ class PushResult:
     asked again elsewhere; of `restored` ones the label config was put back. `failed` tasks ended the process each time that
     they were to be sent, and their items are set aside. `troubles` are projects that were left alone, with all that was to
     go there. `waiting` items have no room in the review budget yet. `unassigned` are those that nobody can take, with the
-    reason; they stay queued."""
+    reason; they stay queued. `not_foreseen` is told by a dry run: what the push itself may find or do beside this."""
 
     created: int = 0
     already_there: int = 0
@@ -74,6 +74,7 @@ class PushResult:
     failed: int = 0
     waiting: int = 0
     unassigned: tuple[Unplaced, ...] = ()
+    not_foreseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +199,12 @@ def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:
     )
 
 
-def foresee(store: StateStore, policy: ReviewPolicy, key: bytes, now: datetime, hand_out: HandOut | None = None) -> PushResult:
-    """What `push` would create, told without calling anybody; so it needs no labeling service at all."""
+def foresee(
+    store: StateStore, policy: ReviewPolicy, key: bytes, now: datetime, queued: Sequence[Item], hand_out: HandOut | None = None
+) -> PushResult:
+    """What `push` would create of what is `queued` then, told without calling anybody; so it needs no labeling service at all."""
     live = store.task_counts()
-    picked = pick(store, policy, key, store.queued(), now)
+    picked = pick(store, policy, key, queued, now)
     handed = None if hand_out is None else hand_out(picked.items)
     planned = _planned(key, picked.items, live, [project.key for project in store.projects()], handed)
     titles: dict[str, int] = defaultdict(int)
