@@ -9,7 +9,7 @@ import pytest
 from hitl_bridge.errors import SettingsError
 from hitl_bridge.settings import check_settings, load_settings
 from hitl_bridge.settings.load import policy_version
-from tests.test_settings import GOOD, KEY
+from tests.settings_examples import GOOD, KEY
 
 SCENARIOS = f"scenarios: [fraud, delivery]\n{GOOD}"
 CRITERIA = f"{GOOD}adjudication: {{criteria: Look at the contract first.}}\n".replace(

@@ -113,9 +113,15 @@ def postgres_url(postgres: PostgresServer) -> str:
     return postgres.url(name)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """What a store promises it promises on both databases. A class whose tests are about one of them has a `url` of its own."""
+    return "sqlite:///.hitl/bridge.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+
+
 @pytest.fixture
 def store(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SqlStore]:
-    """A new, empty store; the class of the test says at which `url`."""
+    """A new, empty store at `url`."""
     if url.startswith("sqlite"):
         put_new_store(tmp_path / url.removeprefix("sqlite:///"))
     else:

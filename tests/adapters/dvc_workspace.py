@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
 from hitl_bridge.ports import NewFile
 
 BRANCH = "reviews"
@@ -110,6 +111,15 @@ def version_files(number: int) -> list[NewFile]:
 
 def contents(*numbers: int) -> dict[str, bytes]:
     return {file.path: file.content for number in numbers for file in version_files(number)}
+
+
+def store(root: Path) -> DvcDatasetStore:
+    return DvcDatasetStore(root, BRANCH, patience=30)
+
+
+def publish(root: Path, number: int, batch_id: str = "") -> str:
+    published = store(root).publish(f"decisions@v0.{number}.0", version_files(number), "More", batch_id or f"batch-{number}")
+    return published.git_commit
 
 
 def publishing(root: Path, number: int, batch_id: str, *remote: str, **environment: str) -> subprocess.Popen[str]:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
-import pytest
 
 from hitl_bridge.adapters.sql.access_tokens import SqlAccessTokens
 from hitl_bridge.adapters.sql.store import SqlStore
@@ -14,7 +11,7 @@ AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
 
 
-class TokensContract:
+class TestTokens:
     def test_a_name_is_given_once_and_stays_known_when_it_is_revoked(self, store: SqlStore) -> None:
         tokens = SqlAccessTokens(store.engine)
         assert tokens.add("prometheus", "a" * 64, AT, "Ana") is True
@@ -34,15 +31,3 @@ class TokensContract:
         assert revoked is not None
         assert (made.actor, revoked.actor, dict(revoked.detail)) == ("Ana", "Ben", {"name": "prometheus"})
         assert store.verify_audit({}).problems == ()
-
-
-class TestOnSqlite(TokensContract):
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'bridge.db'}"
-
-
-class TestOnPostgresql(TokensContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

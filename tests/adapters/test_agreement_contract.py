@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.model import ADJUDICATION, ItemId, ProjectKey
 from tests.adapters.store_examples import (
@@ -23,11 +21,7 @@ from tests.adapters.store_examples import (
 )
 
 
-class AgreementContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestAgreement:
     def test_the_newest_revision_of_each_answer_is_told_with_what_it_was_an_answer_to(self, store: SqlStore) -> None:
         item = an_item("t-1")
         item = replace(item, triage=replace(item.triage, blind_rate=0.25))
@@ -73,15 +67,3 @@ class AgreementContract:
         answered_review(store, item)
         store.record_settlements([decided(item, replace(a_decision(item), probability=0.97))], LATER)
         assert [each.decision.probability for each in store.uncommitted()] == [0.97]
-
-
-class TestSqlite(AgreementContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(AgreementContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -23,8 +23,10 @@ from tests.adapters.dvc_workspace import (
     deadly_git,
     dvc,
     git,
+    publish,
     publishing,
     status,
+    store,
     template,
     version_files,
     workspace,
@@ -34,15 +36,6 @@ from tests.adapters.dvc_workspace import (
 __all__ = ["template", "workspace", "workspace_with_remote"]
 
 V1, V2, V3 = "decisions@v0.1.0", "decisions@v0.2.0", "decisions@v0.3.0"
-
-
-def store(root: Path) -> DvcDatasetStore:
-    return DvcDatasetStore(root, BRANCH, patience=30)
-
-
-def publish(root: Path, number: int, batch_id: str = "") -> str:
-    published = store(root).publish(f"decisions@v0.{number}.0", version_files(number), "More", batch_id or f"batch-{number}")
-    return published.git_commit
 
 
 def refused(act: Callable[[], object], *, exit_code: int = 4) -> BridgeError:

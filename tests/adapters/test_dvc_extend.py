@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore
 from hitl_bridge.adapters.dvc.extend import extendable_folders
 from hitl_bridge.adapters.dvc.files import DvcCache, plain_folder, pointed_at
 from hitl_bridge.errors import OutsideUnavailable, RepositoryRefused
 from tests.adapters.dvc_workspace import (
-    BRANCH,
     commits,
     contents,
     deadly_git,
     dvc,
     git,
+    publish,
     publishing,
     status,
+    store,
     template,
     version_files,
 )
@@ -52,14 +52,6 @@ def with_a_version(template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def root(with_a_version: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(with_a_version, tmp_path / "home")) / "workspace"
-
-
-def store(root: Path) -> DvcDatasetStore:
-    return DvcDatasetStore(root, BRANCH, patience=30)
-
-
-def publish(root: Path, number: int) -> str:
-    return store(root).publish(f"decisions@v0.{number}.0", version_files(number), "More", f"batch-{number}").git_commit
 
 
 def objects(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.adapters.dvc.dataset import DvcDatasetStore, DvcPipeline
+from hitl_bridge.adapters.dvc.dataset import DvcPipeline
 from hitl_bridge.adapters.dvc.files import DvcCache, pointed_at
 from hitl_bridge.adapters.leftovers import clear_git_locks, is_at_work
 from hitl_bridge.errors import BridgeError, OutsideUnavailable, RepositoryRefused
@@ -26,10 +26,11 @@ from tests.adapters.dvc_workspace import (
     contents,
     dvc,
     git,
+    publish,
     publishing,
     status,
+    store,
     template,
-    version_files,
     workspace,
     workspace_with_remote,
 )
@@ -37,14 +38,6 @@ from tests.adapters.dvc_workspace import (
 __all__ = ["template", "workspace", "workspace_with_remote"]
 
 V1, V2 = "decisions@v0.1.0", "decisions@v0.2.0"
-
-
-def store(root: Path) -> DvcDatasetStore:
-    return DvcDatasetStore(root, BRANCH, patience=30)
-
-
-def publish(root: Path, number: int) -> str:
-    return store(root).publish(f"decisions@v0.{number}.0", version_files(number), "More", f"batch-{number}").git_commit
 
 
 def objects(root: Path, number: int) -> dict[str, str]:

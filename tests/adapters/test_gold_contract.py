@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.gold import FirstAnswer, Known
@@ -37,7 +34,7 @@ def of_batch(name: str, batch: str) -> Item:
     return replace(an_item(name), batch_id=BatchId(batch), round=1)
 
 
-class GoldContract:
+class TestGold:
     def test_the_bank_holds_what_is_known_still_and_tells_what_is_left_of_it(self, store: SqlStore) -> None:
         gold: GoldStore = store.gold()
         gold.keep([banked("g-1"), banked("g-2", "Because.")], "Ana", NOW)
@@ -137,15 +134,3 @@ class GoldContract:
         assert event is not None
         assert (event.item_id, event.detail["to"]) == ("t-1", "east")
         assert store.people().open_in_pools() == {}
-
-
-class TestOnSqlite(GoldContract):
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'bridge.db'}"
-
-
-class TestOnPostgresql(GoldContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

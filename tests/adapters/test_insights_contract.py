@@ -34,11 +34,7 @@ from tests.adapters.store_examples import (
 )
 
 
-class InsightsContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestInsights:
     def test_an_event_told_twice_is_one_and_the_last_of_its_kind_is_found(self, store: SqlStore) -> None:
         cycle = Event(NOW, "cycle", detail={"decisions": 3, "note": "Grüße"})
         store.record_events([cycle, cycle])
@@ -102,15 +98,3 @@ class InsightsContract:
         ]
         pull(store, an_annotation(a_task(item), updated_at="2026-11-22T12:00:00Z"))
         assert store.insights().problems() == []
-
-
-class TestSqlite(InsightsContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(InsightsContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -34,7 +34,7 @@ def counted(number: int, *draws: DrawnReceipt) -> CountedFile:
     return CountedFile(number, [(LOT, GROUP)], [(LOT, each) for each in draws], {"intent-3": (1_000, 90)})
 
 
-class LotsContract:
+class TestLots:
     def test_a_file_is_counted_once(self, store: SqlStore) -> None:
         ingest(store)
         lots = store.lots()
@@ -113,15 +113,3 @@ class LotsContract:
         event = store.insights().last_event("audit_rate")
         assert event is not None
         assert (event.actor, event.detail["rate"]) == ("Ana", None)
-
-
-class TestOnSqlite(LotsContract):
-    @pytest.fixture
-    def url(self, tmp_path_factory: pytest.TempPathFactory) -> str:
-        return f"sqlite:///{tmp_path_factory.mktemp('store') / 'bridge.db'}"
-
-
-class TestOnPostgresql(LotsContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

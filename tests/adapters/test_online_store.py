@@ -27,11 +27,7 @@ def seen(store: SqlStore, *item_ids: str) -> OnlineView:
     return store.online().look(item_ids, [KEY], 0)
 
 
-class OnlineContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestOnline:
     @pytest.fixture
     def online(self, store: SqlStore) -> SqlOnline:
         return store.online()
@@ -109,15 +105,3 @@ class OnlineContract:
         assert not seen(store).keys
         online.record([a_row("t-7")], [], seen(store), NOW)
         assert [row.seq for row in online.waiting(10)] == [7]
-
-
-class TestPostgresql(OnlineContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url
-
-
-class TestSqlite(OnlineContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"

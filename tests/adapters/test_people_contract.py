@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.model import ItemState, ProjectKey
@@ -29,7 +26,7 @@ ANA, BEN = "ana@example.com", "ben@example.com"
 SEAT = Seat("payments", Role.REVIEWER, ANA)
 
 
-class PeopleContract:
+class TestPeople:
     def test_terms_begin_and_end_with_an_event_each_that_names_nobody(self, store: SqlStore) -> None:
         people: PeopleStore = store.people()
         people.record(RosterChange(joined=(SEAT,)), NOW)
@@ -73,15 +70,3 @@ class PeopleContract:
         assert CheckedAnswer(ANA, "payments", label, {"label": "cancel"}) in list(store.people().checked_answers(10))
         assert store.people().seconds_an_answer() == {ANA: 3.25}
         assert store.people().answers_given() == [("payments", ANA, 2)]
-
-
-class TestOnSqlite(PeopleContract):
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'bridge.db'}"
-
-
-class TestOnPostgresql(PeopleContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

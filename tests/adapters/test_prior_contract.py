@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.model import AnnotationState, Answer, ItemId, Op, Split
 from hitl_bridge.ports import AuditHead
@@ -26,11 +24,7 @@ from tests.adapters.store_examples import (
 )
 
 
-class PriorContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestPrior:
     def test_each_item_is_new_once_from_the_head_at_which_somebody_last_looked(self, store: SqlStore) -> None:
         prior = store.prior()
         decided_item(store, an_item("t-1"))
@@ -115,15 +109,3 @@ class PriorContract:
         told: Any = store.insights().life_of(ItemId("t-1"))["decisions"]
         assert [each["scenario"] for each in told] == ["fraud"]
         assert not store.verify_audit({}).problems
-
-
-class TestSqlite(PriorContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(PriorContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.model import ADJUDICATION, AnnotationState, Op, ProjectKey, Purpose
 from hitl_bridge.ports import RecordedAnswer, RecordedDecision, Settled
@@ -25,11 +23,7 @@ from tests.adapters.store_examples import (
 )
 
 
-class RecordContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestRecord:
     def test_every_file_of_receipts_comes_with_the_time_of_its_batch_oldest_first(self, store: SqlStore) -> None:
         ingest(store, an_item("t-1"), batch_id="b-1")
         ingest(store, an_item("t-2"), batch_id="b-2")
@@ -80,15 +74,3 @@ class RecordContract:
         told = store.insights().last_event("policy")
         assert told is not None
         assert (told.at, told.detail) == (NOW, {"policy_version": "p-1"})
-
-
-class TestSqlite(RecordContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(RecordContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pytest
-
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.dataset.reverting import TakenBack, take_back
 from hitl_bridge.core.model import Annotation, AnnotationState, Item, ItemId, ItemState, Op
@@ -48,11 +46,7 @@ def states(store: SqlStore, item: Item) -> Sequence[AnnotationState]:
     return [each.state for each in store.standing_annotations([a_task(item).push_key])]
 
 
-class RevertsContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestReverts:
     def test_a_revert_writes_its_decisions_and_the_answers_behind_them_count_no_more(self, store: SqlStore) -> None:
         item, annotation = settled(store)
         (taken,) = chosen(store, RevertChoice(reviewer=ANA))
@@ -130,15 +124,3 @@ class RevertsContract:
         other = an_annotation(a_task(item), number=5)
         store.record_settlements([decided(item, a_decision(item, 1, op=Op.CHANGE, behind=[annotation, other]))], LATER)
         assert store.uncommitted()[0].context.annotations_sha256 is None  # one of the answers is not known here
-
-
-class TestSqlite(RevertsContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(RevertsContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

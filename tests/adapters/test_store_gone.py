@@ -27,11 +27,7 @@ from tests.adapters.store_examples import (
 PROJECT_ROW = Project(KEY, PROJECT, "payments", "http://ls/projects/7", "ef" * 32)
 
 
-class StoreGoneContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestStoreGone:
     def test_an_item_whose_task_is_gone_is_queued_for_its_next_round_once(self, store: SqlStore) -> None:
         waiting, promised = an_item(), an_item("t-2")
         ingest(store, waiting, promised)
@@ -88,15 +84,3 @@ class StoreGoneContract:
             with pytest.raises(RefusedForSafety, match="hitl-bridge:payments"):
                 store.record_project(other)
         assert contents(store) == before
-
-
-class TestSqlite(StoreGoneContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(StoreGoneContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

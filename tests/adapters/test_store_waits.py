@@ -19,11 +19,7 @@ def by_risk(item_id: str = "t-1", *, priority: float = 0.5) -> Item:
     return replace(item, triage=replace(item.triage, rule=None))
 
 
-class StoreWaitsContract:
-    @pytest.fixture
-    def url(self) -> str:
-        raise NotImplementedError
-
+class TestStoreWaits:
     def test_who_begins_to_wait_is_out_of_the_queue_until_picked(self, store: SqlStore) -> None:
         first, second = by_risk("t-1", priority=0.2), by_risk("t-2", priority=0.1)
         ingest(store, first, second)
@@ -95,15 +91,3 @@ class StoreWaitsContract:
         before = contents(store)
         store.record_selection(RecordedSelection(), NOW)
         assert contents(store) == before
-
-
-class TestSqlite(StoreWaitsContract):
-    @pytest.fixture
-    def url(self) -> str:
-        return "sqlite:///.hitl/bridge.db"
-
-
-class TestPostgresql(StoreWaitsContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -34,7 +33,7 @@ ROW = ThresholdRow(
 )
 
 
-class ThresholdsContract:
+class TestThresholds:
     def test_a_row_comes_back_as_it_was_written_with_its_calibration(self, store: SqlStore) -> None:
         thresholds: ThresholdStore = store.thresholds()
         thresholds.record_calibration(FITTED)
@@ -105,15 +104,3 @@ class ThresholdsContract:
         assert found == {"decided": Outcome.ACCEPTED, "open": None}
         assert store.thresholds().calibration_items()[0].item.prediction.input == {}
         assert store.thresholds().mark() != before == before
-
-
-class TestOnSqlite(ThresholdsContract):
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'bridge.db'}"
-
-
-class TestOnPostgresql(ThresholdsContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

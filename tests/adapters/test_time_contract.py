@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
-
-import pytest
 
 from hitl_bridge.adapters.sql.store import SqlStore
 from hitl_bridge.core.ladder import ADJUDICATOR, LEAD, OVERDUE, Rung
@@ -23,7 +20,7 @@ CHANNELS = ("chat", "mail")
 TEXT = Text("one", "one thing")
 
 
-class TimeContract:
+class TestTime:
     def test_a_step_is_taken_once_and_opens_its_round_and_tells_of_it_in_the_same_transaction(self, store: SqlStore) -> None:
         escalations: EscalationStore = store.escalations()
         item = an_item()
@@ -50,8 +47,21 @@ class TimeContract:
         (late,) = store.escalations().due_by(due_at, {})
         store.escalations().record([Escalation(late, "overdue", OVERDUE)], LATER)
         assert store.escalations().due_by(due_at, {}) == []
-        assert store.escalations().due_by(due_at, {item.route.tier: 2}) == [late]
-        assert store.escalations().due_by(due_at - timedelta(seconds=1), {item.route.tier: 2}) == []
+        assert store.escalations().due_by(due_at, {item.route.tier: {"overdue", "pool:second", "lead"}}) == [late]
+        assert (
+            store.escalations().due_by(due_at - timedelta(seconds=1), {item.route.tier: {"overdue", "pool:second", "lead"}}) == []
+        )
+
+    def test_a_step_that_the_settings_have_no_more_stands_for_no_other(self, store: SqlStore) -> None:
+        item = an_item()
+        ingest(store, item)
+        push(store, a_task(item))
+        (late,) = store.escalations().due_by(item.route.due_at, {})
+        store.escalations().record([Escalation(late, step, OVERDUE) for step in ("at_risk", "overdue")], LATER)
+        tier = item.route.tier
+        assert store.escalations().due_by(item.route.due_at, {tier: {"overdue", "lead"}}) == [late]
+        assert store.escalations().due_by(item.route.due_at, {tier: {"overdue"}}) == []
+        assert store.escalations().due_by(item.route.due_at) == [late]
 
     def test_a_round_that_keeps_the_deadline_keeps_the_steps_that_were_taken(self, store: SqlStore) -> None:
         item = an_item()
@@ -63,7 +73,7 @@ class TimeContract:
         assert (moved.route.pool, moved.route.due_at, moved.round) == ("second", late.route.due_at, late.round + 1)
         push(store, replace(a_task(moved), project_key=replace(a_task(moved).project_key, pool="second")), first_task_id=300)
         assert store.escalations().due_by(item.route.due_at, {}) == []
-        (late,) = store.escalations().due_by(item.route.due_at, {item.route.tier: 2})
+        (late,) = store.escalations().due_by(item.route.due_at, {item.route.tier: {"overdue", "pool:second", "lead"}})
         assert list(store.escalations().taken([late]).values()) == [frozenset({"pool:second"})]
 
     def test_an_item_with_an_answer_to_settle_is_not_taken_away(self, store: SqlStore) -> None:
@@ -111,15 +121,3 @@ class TimeContract:
         told = store.insights().last_event("escalated")
         assert told is not None
         assert (recorded.step, told.detail["passed_over"], told.item_id) == ("lead", True, item.item_id)
-
-
-class TestOnSqlite(TimeContract):
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'bridge.db'}"
-
-
-class TestOnPostgresql(TimeContract):
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
-        return postgres_url

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from hitl_bridge.cli.render import facts, grid
 from tests.cli.conftest import Run
 from tests.services.bench import AUTO, Bench, database, git, row, write_rows
 
@@ -114,3 +116,16 @@ def test_help_names_every_command(run: Run) -> None:
     assert all(
         f" {command} " in said for command in (*KEYS, "trace", "daemon", "retrain", "promote", "predict", "doctor", "init")
     )
+
+
+def test_the_version_is_told(run: Run) -> None:
+    said = run("--version")
+    assert (said.code, said.out) == (0, f"hitl-bridge {version('hitl-bridge')}\n")
+
+
+def test_tables_speak_of_nothing_yes_and_no_and_not_of_python_s_words(capsys: pytest.CaptureFixture[str]) -> None:
+    facts("Would commit", {"git commit": None, "healthy": True, "held": False})
+    grid("Items", ("item", "overdue"), [(None, True)])
+    said = capsys.readouterr().out.split()
+    assert not {"None", "True", "False"} & set(said)
+    assert (said.count("–"), said.count("yes"), said.count("no")) == (2, 2, 1)

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import json
 import random
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
+
+from tests.faults.serving import Handler, Server
 
 
 @dataclass
@@ -70,30 +70,20 @@ Answering: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], tuple[str,
 """Method, target, headers and body in; the fault to commit on the way back (or an empty text) and the reply out."""
 
 
-class FakeServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], answer: Answering) -> None:
+class FakeServer(Server):
+    def __init__(self, answer: Answering) -> None:
         self.answer = answer
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that was killed in the middle of its request is what this server is for."""
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
+class _Handler(Handler):
     def _answer(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         server = self.server
         assert isinstance(server, FakeServer)
         fault, reply = server.answer(self.command, self.path, dict(self.headers.items()), content)
         if fault in ("reset", "lost_reset"):
-            self._reset()
+            self.reset()
             return
         kind, body = reply.encoded()
         self.send_response(reply.status)
@@ -103,18 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
         self.wfile.flush()
         if fault == "cut":
-            self._reset()
-
-    def _reset(self) -> None:
-        """The connection ends with a reset and not with a goodbye."""
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-        self.connection.close()
+            self.reset()
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _answer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: there are thousands of requests."""
 
 
 # --------------------------------------------------------------------------------------------------------- tokens

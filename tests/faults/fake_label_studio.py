@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
 
 from tests.faults.fake_http import FakeServer, Faults, Reply, life_left, new_token
 from tests.faults.fake_world import BRIDGE, AlreadyThere, Contents, Invalid, Missing, World
+from tests.faults.serving import Serving
 from tests.faults.task_filters import BadTime, NotUnderstood, Row, matches, ordered
 
 PEOPLE: Final = ("ana@example.com", "ben@example.com", "cy@example.com", "dee@example.com", "mallory@example.com")
@@ -76,7 +77,7 @@ _ROUTES: Final[list[tuple[str, re.Pattern[str], str]]] = [
 ]
 
 
-class FakeLabelStudio:
+class FakeLabelStudio(Serving):
     """A running fake: `url`, `token` (the bridge's), `reviewer_tokens`; `world` holds what it holds, `faults` what goes wrong.
 
     `before` is called with each request of the bridge before it is answered, so that a test can change things between two
@@ -95,23 +96,9 @@ class FakeLabelStudio:
         self._access: dict[str, int] = {}
         self._lock = threading.RLock()
         self._to_fire: list[tuple[str, int, Row]] = []
-        self._server = FakeServer(("127.0.0.1", 0), self.answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        super().__init__(FakeServer(self.answer))
 
     # -------------------------------------------------------------------------------------------------- life
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def token(self) -> str:

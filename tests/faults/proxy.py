@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import http.client
 import random
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from typing import Final
 from urllib.parse import urlsplit
+
+from tests.faults.serving import Handler, Server, Serving
 
 EVERYTHING: Final[Mapping[str, float]] = {
     "delay": 0.05,
@@ -47,7 +47,7 @@ class _Answer:
 
 
 @dataclass
-class FaultProxy:
+class FaultProxy(Serving):
     """A running proxy for `upstream`; `url` is what the bridge is told. `on = False` lets everything pass untouched."""
 
     upstream: str
@@ -61,23 +61,12 @@ class FaultProxy:
     def __post_init__(self) -> None:
         self._number = 0
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        super().__init__(_Server(self))
         self._late: list[threading.Thread] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.settle()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__exit__()
 
     def settle(self) -> None:
         """Waits until what was held back has arrived."""
@@ -126,23 +115,13 @@ class FaultProxy:
         thread.start()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], proxy: FaultProxy) -> None:
+class _Server(Server):
+    def __init__(self, proxy: FaultProxy) -> None:
         self.proxy = proxy
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that went away in the middle of a request is usual here."""
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
+class _Handler(Handler):
     def _relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         sent = (self.command, self.path, dict(self.headers.items()), body)
@@ -157,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "late":
             proxy.pass_on_later(*sent)
         if kind in ("reset", "late"):
-            self._reset()
+            self.reset()
             return
         if kind == "delay":
             time.sleep(chance.random() * proxy.delay_seconds)
@@ -169,10 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "duplicated":
                 answer = proxy.pass_on(*sent)
         except (OSError, http.client.HTTPException):
-            self._reset()  # the upstream is away: so is this
+            self.reset()  # the upstream is away: so is this
             return
         if kind == "lost":
-            self._reset()
+            self.reset()
             return
         self._tell(answer, cut_at=chance.randrange(len(answer.body) + 1) if kind == "cut" else None)
 
@@ -185,14 +164,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body[:cut_at])
         self.wfile.flush()
         if cut_at is not None and cut_at < len(answer.body):
-            self._reset()
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-        self.connection.close()
+            self.reset()
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _relay
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections import Counter
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.faults.serving import Handler, Server, Serving
 
 _NUMBER = re.compile(r"Message (\d+) of HITL Bridge\.")
 
@@ -27,7 +27,7 @@ class Received:
         return int(found[1]) if found else 0
 
 
-class Receiver:
+class Receiver(Serving):
     """`received` is what was taken. While `refuses`, everything is answered 503."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Receiver:
         self.asked = 0
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Webhook(Handler):
             def do_POST(self) -> None:
                 body: Any = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.asked += 1
@@ -46,20 +46,7 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:
-                """Quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Server(Webhook))
 
     def address(self, channel: str) -> str:
         """As it stands in `.hitl/notices`."""
