@@ -354,7 +354,8 @@ def test_a_pipeline_says_what_it_does_fails_by_stage_and_goes_on_where_it_stoppe
 
     (workspace / "input").write_text("0")
     git(workspace, "commit", "--quiet", "--all", "--message=Mend it")
-    assert pipeline.repro()
+    assert listening.repro()
+    assert not [line for line in heard if "git add" in line or "autostage" in line or "track the changes" in line]
     assert pipeline.save("Retrain", ["dvc.lock", "reports"])
     assert status(workspace) == ""
     assert not pipeline.repro()

@@ -84,6 +84,7 @@ class TestInsights:
         assert insights.audit_counts() == {"decided": 1, "overturned": 1}
         (project,) = insights.project_counts()
         assert (project["tasks"], project["answered"], project["open"]) == (2, 1, 1)
+        assert (project["closed"], project["open_answered"]) == (1, 0)
         late = insights.overdue(NOW + timedelta(hours=25))
         assert [(row["item_id"], row["hours_late"]) for row in late] == [("t-1", 1.0), ("t-3", 1.0)]
 

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 from tests.services.bench import AUTO, Bench, database, git, row, write_rows
 
 KEYS = {
-    "ingest": {"batch_id", "read", "accepted", "duplicates", "problems", "tiers", "audits"},
+    "ingest": {"batch_id", "read", "accepted", "duplicates", "problems", "tiers", "audits", "uniform"},
     "push": {"created", "already_there", "rejected", "pending", "projects"},
     "pull": {"revisions", "tombstones", "quarantined", "requests"},
     "resolve": {"decisions", "disputed", "escalated", "incomplete"},
@@ -116,6 +116,25 @@ def test_help_names_every_command(run: Run) -> None:
     assert all(
         f" {command} " in said for command in (*KEYS, "trace", "daemon", "retrain", "promote", "predict", "doctor", "init")
     )
+
+
+def test_help_shows_the_commands_in_groups_in_the_order_of_the_work(run: Run) -> None:
+    said = run("--help").out
+    panels = ("To begin with", "The loop", "Dataset and model", "People", "Policy and audits", "Keeping it running")
+    places = [said.index(f"─ {panel} ─") for panel in panels]
+    assert (places, "─ Commands ─" in said) == (sorted(places), False)
+
+
+def test_a_table_that_is_too_wide_cuts_no_word_off_and_gives_up_what_it_can_spare(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "get_disposable_virtual_card"
+    grid("Labels", ("label", "rather", "picture"), [(long, long, "·" * 30)], spare=1)
+    said = capsys.readouterr().out
+    assert ("…" in said, "·" in said, "picture" in said) == (False, False, False)
+    grid("Labels", ("label", "picture"), [("fits", "·" * 10)], spare=1)
+    assert "·" * 10 in capsys.readouterr().out
 
 
 def test_the_version_is_told(run: Run) -> None:

@@ -36,6 +36,12 @@ def test_words_are_told_only_to_those_who_have_the_text_before_them() -> None:
     assert KIND.told({"entities": []}, TEXT) == "no entity"
 
 
+def test_a_sentence_for_reviewers_counts_what_is_marked_and_names_no_place() -> None:
+    twice: JSONObject = {"entities": [ANA, LISBON, {"start": 27, "end": 28, "label": "person"}]}
+    assert KIND.brief(twice) == "2 × person, 1 × location"
+    assert KIND.brief({"entities": []}) == "no entity"
+
+
 def test_a_prediction_with_nothing_in_it_is_one() -> None:
     assert KIND.output_problem({"entities": []}, LABELS) is None
     assert KIND.read(KIND.prefill({"entities": []}), LABELS) == {"entities": []}

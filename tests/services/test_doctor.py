@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from hitl_bridge.adapters.notices import trouble_with
 from hitl_bridge.adapters.workspace import WorkspaceTools
+from hitl_bridge.core.people import Role, Seat, Term
 from hitl_bridge.errors import BridgeError, LabelingUnavailable, RepositoryRefused, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
 from hitl_bridge.services.desk.gold import GoldStock
@@ -93,7 +95,7 @@ def test_broken_settings_are_told_and_what_hangs_on_them_is_not_looked_at(worksp
     checks = doctor(workspace, caught.value, healthy())
     assert (line(checks, "settings").ok, "line 1: task" in line(checks, "settings").found) == (False, True)
     assert line(checks, "git").ok
-    later = ["repository", "store", "label configs", "Label Studio", "notices", "gold bank"]
+    later = ["repository", "store", "label configs", "Label Studio", "notices", "gold bank", "pools"]
     assert [check.name for check in checks if check.ok is None] == later
 
 
@@ -136,6 +138,24 @@ def test_a_bank_of_known_items_that_runs_out_is_told_where_it_is_asked_for(
     workspace: Path, terms: str, stock: GoldStock, told: list[tuple[str, bool | None, bool]]
 ) -> None:
     assert of_gold(workspace, terms, stock) == told
+
+
+def test_a_pool_that_lost_its_last_reviewer_is_told_since_everybody_s_answers_count_there(workspace: Path) -> None:
+    loans = "{name: loans, when: \"scenario = 'loans'\", reviewers: [ana@x.org]}"
+    pools = f"expertise: [{{name: cards, when: \"scenario = 'cards'\"}}, {loans}, {{name: rest}}]\n"
+    (workspace / "hitl.yaml").write_text((workspace / "hitl.yaml").read_text() + pools)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    seats = (
+        Seat("cards", Role.REVIEWER, "ben@x.org"),
+        Seat("loans", Role.REVIEWER, "eva@x.org"),
+        Seat("rest", Role.ADJUDICATOR, "kim@x.org"),
+    )
+    terms = [Term(seat, at, at) for seat in seats]
+    checks = doctor(workspace, tree(workspace), replace(healthy(), terms=lambda settings: terms))
+    check = line(checks, "pools")
+    assert (check.ok, "pool cards has lost its last reviewer (1 once)" in check.found) == (None, True)
+    assert "ben@x.org" not in check.found
+    assert [check.name for check in doctor(workspace, tree(workspace), healthy()) if check.name == "pools"] == []
 
 
 def test_a_missing_key_is_a_line_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,7 @@ def test_audits_and_uniform_items_are_blind_and_give_nothing_away(ports: IngestP
         for item in items
     )  # fmt: skip
     assert result.audits == sum(item.triage.purpose is Purpose.AUDIT for item in items) > 20
+    assert result.uniform == sum(item.triage.purpose is Purpose.UNIFORM for item in items) > 20
 
 
 def test_a_dry_run_computes_the_same_and_writes_nothing(ports: IngestPorts, tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ def test_status_counts_items_tiers_decisions_and_tasks(bench: Bench) -> None:
         "quick": (3, 1, 2),
         "comprehensive": (1, 0, 1),
     }
+    assert all(project["tasks"] == project["closed"] + project["open"] for project in status.projects)  # type: ignore[operator]
 
 
 def test_status_says_what_is_overdue(bench: Bench) -> None:

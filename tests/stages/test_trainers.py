@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,14 @@ def test_a_handful_of_examples_is_enough_not_to_crash(tmp_path: Path, n: int) ->
 
     assert scores.shape == (5, 4)
     assert np.isfinite(scores).all()
+
+
+def test_few_examples_of_many_labels_are_trained_on_without_a_warning(tmp_path: Path) -> None:
+    labels = tuple(f"label {number}" for number in range(30))
+    rows = [Labelled(f"t-{number}", {"text": f"word{number} here"}, labels[number % 30]) for number in range(40)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained("sklearn-text", rows, Setup(tmp_path, labels), tmp_path / "m")
 
 
 def test_texts_without_a_word_and_no_texts_at_all_are_scored_too(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hitl_bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.label_studio.local_server import LocalServer
+    from hitl_bridge.core.people import Term
     from hitl_bridge.services.desk.gold import GoldStock
     from hitl_bridge.services.keeping.doctor import Check
     from hitl_bridge.services.keeping.init import InitRequest, InitResult
@@ -50,6 +51,7 @@ def check_workspace(root: Path) -> list[Check]:
         label_configs=_read_label_configs,
         channels=_channels,
         gold=_gold_stock,
+        terms=_terms,
     )
     return doctor(root, settings, probes)
 
@@ -72,6 +74,11 @@ def _open_store(settings: Settings) -> str:
 def _gold_stock(settings: Settings) -> GoldStock:
     with _look(settings) as bridge:
         return bridge.gold_stock()
+
+
+def _terms(settings: Settings) -> list[Term]:
+    with _look(settings) as bridge:
+        return bridge.store.people().terms()
 
 
 def _read_label_configs(settings: Settings) -> list[str]:

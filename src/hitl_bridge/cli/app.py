@@ -1,7 +1,8 @@
-"""The program and its commands, in the order in which a person meets them."""
+"""The program and its commands, in groups, in the order in which a person meets them."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -38,52 +39,64 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hitl-bridge {version('hitl-bridge')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _everywhere(
     context: typer.Context,
     directory: Annotated[
         Path | None, typer.Option("--directory", "-C", help="The workspace; else the first above here with a hitl.yaml.")
     ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and exit.")
+    ] = False,
 ) -> None:
     context.obj = directory
 
 
-app.command()(workspace.init)
-app.command()(workspace.doctor)
-app.add_typer(labeling_server.app, name="label-studio")
-app.command()(loop.ingest)
-app.command()(loop.push)
-app.command()(loop.pull)
-app.command()(loop.resolve)
-app.command()(loop.commit)
-app.command()(loop.sync)
-app.command()(daemon.daemon)
-app.command()(daemon.serve)
-app.add_typer(daemon.token, name="token")
-app.command()(read.status)
-app.command()(read.trace)
-app.command()(context.similar)
-app.command()(context.missing_labels)
-app.command()(deadlines.deadlines)
-app.add_typer(deadlines.notices, name="notices")
-app.command()(plan.plan)
-app.add_typer(audit.app, name="audit")
-app.command()(audit.recall)
-app.add_typer(thresholds.app, name="thresholds")
-app.add_typer(policy.app, name="policy")
-app.add_typer(dataset.app, name="dataset")
-app.command()(dataset.diff)
-app.command()(dataset.revert)
-app.add_typer(people.quarantine, name="quarantine")
-app.add_typer(people.failures, name="failures")
-app.add_typer(reviewers.app, name="reviewers")
-app.add_typer(gold.app, name="gold")
-app.command()(reviewers.adopt)
-app.command()(keep.backup)
-app.command()(model.retrain)
-app.command()(doubtful.doubtful_labels)
-app.command()(model.promote)
-app.command()(model.rollback)
-app.command()(model.predict)
-app.command()(model.effect)
-app.command()(demo.demo)
+_START = "To begin with"
+_LOOP = "The loop"
+_MODEL = "Dataset and model"
+_PEOPLE = "People"
+_POLICY = "Policy and audits"
+_RUNNING = "Keeping it running"
+
+for _panel, _commands in {
+    _START: (workspace.init, workspace.doctor, demo.demo),
+    _LOOP: (loop.ingest, loop.push, loop.pull, loop.resolve, loop.commit, loop.sync, read.status, read.trace),
+    _MODEL: (
+        reviewers.adopt,
+        dataset.diff,
+        dataset.revert,
+        model.retrain,
+        doubtful.doubtful_labels,
+        model.promote,
+        model.rollback,
+        model.predict,
+        model.effect,
+    ),
+    _PEOPLE: (context.similar, context.missing_labels, deadlines.deadlines),
+    _POLICY: (plan.plan, audit.recall),
+    _RUNNING: (daemon.daemon, daemon.serve, keep.backup),
+}.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+for _panel, _name, _group in (
+    (_START, "label-studio", labeling_server.app),
+    (_LOOP, "quarantine", people.quarantine),
+    (_LOOP, "failures", people.failures),
+    (_MODEL, "dataset", dataset.app),
+    (_PEOPLE, "reviewers", reviewers.app),
+    (_PEOPLE, "gold", gold.app),
+    (_PEOPLE, "notices", deadlines.notices),
+    (_POLICY, "policy", policy.app),
+    (_POLICY, "thresholds", thresholds.app),
+    (_POLICY, "audit", audit.app),
+    (_RUNNING, "token", daemon.token),
+):
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)

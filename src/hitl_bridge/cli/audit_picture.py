@@ -24,10 +24,11 @@ def show_picture(picture: AuditPicture) -> None:
             "The auto tier's error by scenario",
             ("scenario", *_HEADS, f"0 … {_share(top)}"),
             rows,
+            spare=1,
         )
     if picture.lots:
         heads = ("lot", "model", "verdict", *_HEADS, f"0 … {_share(top)}  (¦ budget)")
-        grid("Lots", heads, [_lot(line, top) for line in picture.lots])
+        grid("Lots", heads, [_lot(line, top) for line in picture.lots], spare=1)
         _tell(picture.lots)
     if picture.drift:
         columns = ("model", "unsure usually", "unsure at the last look", "chance of that", "")

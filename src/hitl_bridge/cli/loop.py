@@ -14,6 +14,7 @@ from hitl_bridge.cli.options import DryRun, Json, open_workspace
 from hitl_bridge.cli.render import console, facts, grid, listed, print_json, progress
 
 if TYPE_CHECKING:
+    from hitl_bridge.services.dataset.commit import CommitResult
     from hitl_bridge.services.sync.cycle import CycleResult
     from hitl_bridge.services.sync.troubles import Trouble
 
@@ -47,6 +48,7 @@ def ingest(
                     "duplicates": f"{result.duplicates:,}",
                     "tiers": listed(result.tiers),
                     "audits drawn": f"{result.audits:,}",
+                    "uniform draws": f"{result.uniform:,} (shown blind, whatever their tier)",
                     "problems": f"{result.rejected:,}",
                 },
             )
@@ -94,6 +96,8 @@ def push(
                 **{f"  {name}": count for name, count in result.projects.items()},
             },
         )
+        for each in result.not_foreseen:
+            console().print(f"• not foreseen: {each}", markup=False)
     _leave(result.troubles, problems=result.rejected + result.failed + len(result.unassigned))
 
 
@@ -174,6 +178,16 @@ def commit(context: typer.Context, dry_run: DryRun = False, as_json: Json = Fals
                 "removed": result.removed,
             },
         )
+    _leave((), problems=_tell_tags(result))
+
+
+def _tell_tags(result: CommitResult) -> int:
+    """What became of tags that the git remote lacked; returns whether that is a problem to look at."""
+    if result.caught_up:
+        sys.stderr.write(f"Published now: {', '.join(result.caught_up)}\n")
+    if result.unpublished is not None:
+        sys.stderr.write(f"Tags of models are not published: {result.unpublished}\n")
+    return int(result.unpublished is not None)
 
 
 def sync(
@@ -209,7 +223,7 @@ def sync(
         )
     for why in (*result.lots.troubles, *(f"Notices wait for {each}" for each in result.notices.troubles)):
         sys.stderr.write(f"{why}\n")
-    held = len(result.lots.held) + len(result.lots.troubles) + len(result.notices.troubles)
+    held = len(result.lots.held) + len(result.lots.troubles) + len(result.notices.troubles) + _tell_tags(result.commit)
     _leave(result.troubles, problems=quarantined + rejected + _failed(result) + held)
 
 

@@ -47,8 +47,10 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         },
     )
     if result.projects:
-        rows = [[project.get(name) for name in ("title", "tasks", "answered", "open")] for project in result.projects]
-        grid("Projects", ("project", "tasks", "answered", "open"), rows)
+        rows = [
+            [project.get(name) for name in ("title", "tasks", "closed", "open", "open_answered")] for project in result.projects
+        ]
+        grid("Projects", ("project", "tasks", "closed", "open", "open, with an answer"), rows)
         for project in result.projects:
             console().print(f"{project.get('url')}  {project.get('title')}", markup=False)
     if result.problems:
@@ -108,17 +110,32 @@ def _tell_model(model: Mapping[str, JSON]) -> None:
         {
             "is": ", ".join(str(role) for role in roles) if isinstance(roles, list) else "",
             "trained by": recipe.get("trainer"),
-            "on": f"{trained.get('rows')} items: {trained.get('sources')}" if trained else "no longer known here",
+            "on": f"{trained.get('rows')} items: {_pairs(trained.get('sources'))}" if trained else "no longer known here",
             "snapshot": trained.get("snapshot_sha256"),
-            "figures": overall or "none yet",
+            "figures": _pairs(overall) if overall else "none yet",
             "gate": verdict.get("verdict") or "nothing yet",
-            "signed off": f"{sign_off.get('by')}, {sign_off.get('promoted_at')}" if sign_off else "never in use",
+            "signed off": f"{sign_off.get('by')}, {_short('at', sign_off.get('promoted_at'))}" if sign_off else "never in use",
         },
     )
     for title, name, columns in _OF_A_MODEL:
         rows = model.get(name)
         if isinstance(rows, list) and rows:
-            grid(title, columns, [[each.get(column) for column in columns] for each in rows if isinstance(each, Mapping)])
+            shown = [[_short(column, each.get(column)) for column in columns] for each in rows if isinstance(each, Mapping)]
+            grid(title, [column.replace("_", " ") for column in columns], shown)
+
+
+def _pairs(told: JSON) -> str:
+    """`base 2023 · decisions 178`."""
+    return " · ".join(f"{name} {value}" for name, value in told.items()) if isinstance(told, Mapping) else "–"
+
+
+def _short(column: str, value: JSON) -> JSON:
+    """Times to the minute, and as much of a commit as git shows: a table has little room, and `--json` the rest."""
+    if not isinstance(value, str):
+        return value
+    if column in ("at", "since"):
+        return f"{value[:16].replace('T', ' ')} UTC"
+    return value[:10] if column == "git_commit" else value
 
 
 def _replay(context: typer.Context, item: str, *, as_json: bool) -> None:

@@ -53,13 +53,13 @@ def facts(title: str, rows: Mapping[str, object]) -> None:
 
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
-        table.add_row(Text(name, style="dim"), Text(_told(value)))
+        table.add_row(Text(name, style="dim"), Text(_told(value), overflow="fold"))
     console().print(table)
 
 
 def grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]], *, spare: int = 0) -> None:
-    """A table with heads. Text from data is shown as it is: no markup in it is obeyed. Where it is wider than the screen, the last
-    `spare` columns are left out, and words that are too long go on in the next line: nothing is cut off."""
+    """A table with heads. Text from data is shown as it is: no markup in it is obeyed. Where it is wider than the screen, the
+    last `spare` columns are left out, and words that are too long go on in the next line: nothing is cut off."""
     table, target = _table(title, heads, rows), console()
     if spare and target.measure(table, options=target.options.update(max_width=_ANY_WIDTH)).maximum > target.width:
         table = _table(title, heads[:-spare], [row[:-spare] for row in rows])

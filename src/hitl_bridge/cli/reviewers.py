@@ -48,7 +48,7 @@ def sync(
 def adopt(
     context: typer.Context,
     project: Annotated[int, typer.Option("--project", help="The project's number in Label Studio.")],
-    control: Annotated[str, typer.Option("--control", help="The control of its label config that holds the label.")],
+    control: Annotated[str, typer.Option("--control", help="The control of its label config that holds the answer.")],
     id_field: Annotated[
         str | None, typer.Option("--id-field", help="The field of the tasks' data that holds your own item id.")
     ] = None,
@@ -65,7 +65,7 @@ def adopt(
         counts = {"decisions": result.decisions, "there already": result.already_there, "disputed, left alone": result.disputed}
         facts(f"Would adopt from {result.project}" if dry_run else f"Adopted from {result.project}", counts)
         if result.problems:
-            grid("Left alone", ("task", "why"), [(problem.row, problem.reason) for problem in result.problems])
+            grid("Left alone, or in part", ("task", "why"), [(problem.row, problem.reason) for problem in result.problems])
     if result.problems or result.disputed:
         raise typer.Exit(_WITH_PROBLEMS)
 

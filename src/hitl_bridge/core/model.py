@@ -58,6 +58,8 @@ class ItemState(StrEnum):
 
 
 class Outcome(StrEnum):
+    """What people made of a prediction. `rejected`: no label fits, or it can't be judged; there is then no output."""
+
     ACCEPTED = "accepted"
     CORRECTED = "corrected"
     REJECTED = "rejected"
@@ -290,6 +292,8 @@ class Verdict(StrEnum):
 
 
 class Agreement(StrEnum):
+    """How the answers of a round stand to each other. `incomplete`: too few are there to tell."""
+
     AGREED = "agreed"
     DISPUTED = "disputed"
     INCOMPLETE = "incomplete"
@@ -309,6 +313,8 @@ class Consensus:
 
 
 class Op(StrEnum):
+    """What a decision does to the dataset: `change` replaces the one before it, `remove` takes it back."""
+
     ADD = "add"
     CHANGE = "change"
     REMOVE = "remove"

@@ -126,8 +126,8 @@ def next_version(known: Iterable[str], before: Recipe | None, now: Recipe) -> st
 
 
 def artifact_name(card: JSONObject, model_version: str) -> str:
-    """The name under which a model is registered, in characters that `gto` takes: `train.name` of params.yaml, `model`. Tags of the
-    dataset have a name that no model gets."""
+    """The name under which a model is registered, in characters that `gto` takes: `train.name` of params.yaml, `model`. Tags of
+    the dataset have a name that no model gets."""
     params = card.get("params")
     given = params.get("name") if isinstance(params, Mapping) else None
     name = given if isinstance(given, str) else model_version.rpartition("-")[0]

@@ -13,6 +13,11 @@ from hitl_bridge.adapters.dvc.locks import is_locked_by_others
 from hitl_bridge.adapters.git.repository import GitRepository, check_inside
 from hitl_bridge.errors import BridgeError, RepositoryRefused
 
+_ADVICE = re.compile(
+    r"To track the changes with git, run:|\s+git add |To enable auto staging, run:|\s+dvc config core\.autostage "
+)
+"""What DVC says at the end of files to be committed, which we do ourselves. No setting silences that and nothing else."""
+
 _CONFLICT = "half merged"
 _BASE = "data/base"
 _BASE_SUFFIXES = (".jsonl", ".parquet", ".csv")
@@ -145,7 +150,8 @@ class _Heard:
             self.stage = running[1]
         elif failed := re.match(r"ERROR: failed to reproduce '([^']+)'", line):
             self.stage, self.failed = failed[1], True
-        self._progress(line)
+        if not _ADVICE.match(line):
+            self._progress(line)
 
 
 def _ignore(line: str) -> None:

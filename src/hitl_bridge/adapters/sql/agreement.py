@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from hitl_bridge.adapters.sql.engine import reading
 from hitl_bridge.adapters.sql.record import LATEST_REVISION
-from hitl_bridge.adapters.sql.rulings import TAKEN_BACK, RevisionRow, with_rulings
+from hitl_bridge.adapters.sql.rulings import RULED_COLUMNS, TAKEN_BACK, RevisionRow, with_rulings
 from hitl_bridge.adapters.sql.statements import insert_or_update, record_events
 from hitl_bridge.adapters.sql.tables import annotation_revisions, gold_bank, gold_items, items, review_tasks
 from hitl_bridge.core.gold import TRAINING
@@ -69,13 +69,8 @@ def _known(item_id: ItemId) -> sa.Select[Any]:
 
 _GIVEN = (
     sa.select(
-        annotation_revisions.c.id,
-        annotation_revisions.c.project_id,
-        annotation_revisions.c.annotation_id,
-        annotation_revisions.c.updated_at,
-        annotation_revisions.c.state,
+        *RULED_COLUMNS,
         annotation_revisions.c.reviewer,
-        annotation_revisions.c.answer,
         annotation_revisions.c.lead_time,
         review_tasks.c.round,
         review_tasks.c.tier,

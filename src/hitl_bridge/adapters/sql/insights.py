@@ -46,7 +46,8 @@ class SqlInsights:
         return dict(total)
 
     def project_counts(self) -> list[Mapping[str, JSON]]:
-        """`tasks` are those that are there; `answered` have an answer; `open` wait for (another) one in the present round."""
+        """`tasks` are those that are there; `answered` have an answer; `open` wait for (another) one in the present round, and of
+        these `open_answered` have one already; `closed` are those that do not wait."""
         with reading(self.engine) as connection:
             return [_project_line(row) for row in connection.execute(_PROJECT_COUNTS).mappings()]
 
@@ -107,6 +108,7 @@ _PROJECT_COUNTS = (
         sa.func.coalesce(sa.func.sum(_THERE), 0).label("tasks"),
         sa.func.coalesce(sa.func.sum(sa.case((_HAS_ANSWER, 1), else_=0)), 0).label("answered"),
         sa.func.coalesce(sa.func.sum(sa.case((_WAITS, 1), else_=0)), 0).label("open"),
+        sa.func.coalesce(sa.func.sum(sa.case((_WAITS & _HAS_ANSWER, 1), else_=0)), 0).label("open_answered"),
     )
     .select_from(projects.outerjoin(review_tasks, _OF_PROJECT).outerjoin(items, _OF_ITEM))
     .group_by(*projects.c)
@@ -115,8 +117,8 @@ _PROJECT_COUNTS = (
 
 
 def _project_line(row: RowMapping) -> Mapping[str, JSON]:
-    names = ("title", "url", "project_id", "pool", "tier", "part", "tasks", "answered", "open")
-    return {name: row[name] for name in names}
+    names = ("title", "url", "project_id", "pool", "tier", "part", "tasks", "answered", "open", "open_answered")
+    return {**{name: row[name] for name in names}, "closed": row["tasks"] - row["open"]}
 
 
 def _overdue_line(row: RowMapping, now: datetime) -> Mapping[str, JSON]:

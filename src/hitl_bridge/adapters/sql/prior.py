@@ -13,7 +13,7 @@ from hitl_bridge.adapters.sql import audit_log, store_backup
 from hitl_bridge.adapters.sql.engine import reading
 from hitl_bridge.adapters.sql.record import LATEST_REVISION
 from hitl_bridge.adapters.sql.rows import decision_of, item_of
-from hitl_bridge.adapters.sql.rulings import TAKEN_BACK, RevisionRow, with_rulings
+from hitl_bridge.adapters.sql.rulings import RULED_COLUMNS, TAKEN_BACK, RevisionRow, with_rulings
 from hitl_bridge.adapters.sql.statements import chunks, is_latest_revision, items_with_input
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, events, gold_items, items, payloads, review_tasks
 from hitl_bridge.core.model import AnnotationState, Decision, Item, ItemId, ItemState, Op, Split
@@ -142,16 +142,7 @@ def _inputs(connection: Connection, some: Sequence[Identity]) -> Mapping[Identit
 # --------------------------------------------------------------------------------------------- missing labels
 
 _MISSING = (
-    sa.select(
-        annotation_revisions.c.id,
-        annotation_revisions.c.project_id,
-        annotation_revisions.c.annotation_id,
-        annotation_revisions.c.updated_at,
-        annotation_revisions.c.state,
-        annotation_revisions.c.reviewer,
-        annotation_revisions.c.answer,
-        review_tasks.c.item_id,
-    )
+    sa.select(*RULED_COLUMNS, annotation_revisions.c.reviewer, review_tasks.c.item_id)
     .select_from(annotation_revisions.join(review_tasks, annotation_revisions.c.push_key == review_tasks.c.push_key))
     .where(
         annotation_revisions.c.state == AnnotationState.ANSWER,

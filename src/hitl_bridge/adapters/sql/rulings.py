@@ -10,15 +10,20 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from hitl_bridge.adapters.sql.statements import chunks
-from hitl_bridge.adapters.sql.tables import answers_taken_back, rulings
+from hitl_bridge.adapters.sql.tables import annotation_revisions, answers_taken_back, rulings
 from hitl_bridge.core.model import AnnotationState
 
 ACCEPT, DROP = "accept", "drop"
 TAKEN_BACK = "taken_back"
 """Set in rows of answers that a revert took back."""
 
+RULED_COLUMNS = tuple(
+    annotation_revisions.c[name] for name in ("id", "project_id", "annotation_id", "updated_at", "state", "answer")
+)
+"""What `with_rulings` reads of a revision, or lays over it."""
+
 RevisionRow: TypeAlias = Mapping[Any, Any]
-"""A row of `annotations`, as it is or with a ruling laid over it."""
+"""A row of `annotation_revisions` (at least `RULED_COLUMNS`), as it is or with a ruling laid over it."""
 
 
 def with_rulings(connection: Connection, rows: Iterable[RevisionRow]) -> list[RevisionRow]:

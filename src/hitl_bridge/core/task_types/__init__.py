@@ -70,8 +70,7 @@ class TaskType(Protocol):
         """An output in a few words, for people: equal where outputs say the same, and nothing of the input in it."""
 
     def brief(self, output: JSONObject) -> str:
-        """A model's output as its reviewers read it in a sentence: without what means nothing to people, and as little of the input
-        in it."""
+        """The same as reviewers read it in a sentence: without places, which mean nothing to people."""
 
     def told(self, output: JSONObject | None, shown: JSONObject) -> str:
         """The same for those who have the input `shown` before their eyes: its words may be in it."""

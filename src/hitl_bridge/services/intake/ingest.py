@@ -89,6 +89,7 @@ class IngestPorts:
 class IngestResult:
     """What became of an input. `batches` is one for each length of a batch, `batch_id` the first of them.
 
+    `audits` and `uniform` count what was drawn by chance and is shown blind: of approved items, and of all for measuring.
     `rejected` counts the problem rows. `rejects_path` is where all of them are listed; None if there are none, or in a
     dry run.
     """
@@ -100,6 +101,7 @@ class IngestResult:
     problems: tuple[Problem, ...] = ()
     tiers: Mapping[str, int] = field(default_factory=dict)
     audits: int = 0
+    uniform: int = 0
     rejected: int = 0
     rejects_path: str | None = None
     batches: tuple[BatchId, ...] = ()
@@ -113,6 +115,7 @@ class IngestResult:
             problems=(self.problems + other.problems)[:LISTED_PROBLEMS],
             tiers={name: self.tiers.get(name, 0) + other.tiers.get(name, 0) for name in {**self.tiers, **other.tiers}},
             audits=self.audits + other.audits,
+            uniform=self.uniform + other.uniform,
             rejected=self.rejected + other.rejected,
             rejects_path=self.rejects_path or other.rejects_path,
             batches=self.batches + other.batches,
@@ -344,6 +347,7 @@ def _first_form(chunk: PredictionChunk, places: Sequence[int], key: bytes) -> li
 
 
 def _counted(batch_id: BatchId, read: int, found: Found, problems: Sequence[Problem], receipts: pa.Table | None) -> IngestResult:
+    purposes = {} if receipts is None else _counts(receipts["purpose"])
     return IngestResult(
         batch_id=batch_id,
         batches=(batch_id,),
@@ -353,7 +357,8 @@ def _counted(batch_id: BatchId, read: int, found: Found, problems: Sequence[Prob
         rejected=len(problems),
         problems=tuple(problems[:LISTED_PROBLEMS]),
         tiers={} if receipts is None else _counts(receipts["tier"]),
-        audits=0 if receipts is None else _counts(receipts["purpose"]).get(Purpose.AUDIT, 0),
+        audits=purposes.get(Purpose.AUDIT, 0),
+        uniform=purposes.get(Purpose.UNIFORM, 0),
     )
 
 

@@ -34,7 +34,7 @@ def queued_item(
     """
     prediction = prediction_of(row)
     torn = policy.kind.torn_between(prediction.scores)
-    triage = triage_of(receipt, prediction, policy.kind.text(prediction.output), policy.plan, torn)
+    triage = triage_of(receipt, prediction, policy.kind.brief(prediction.output), policy.plan, torn)
     tier = policy.tier(policy.plan.first_review_tier if triage.purpose in _BLIND else triage.tier)
     mix = draws.draw(key, "order", prediction.model_version, prediction.item_id)
     route = choose_route(triage, pool_of(policy, receipt), tier, received_at, BlindOrder(policy.audit_sla, mix))

@@ -6,12 +6,14 @@ import platform
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from hitl_bridge.core.gold import GoldTerms
+from hitl_bridge.core.people import Role, Term
 from hitl_bridge.errors import BridgeError, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
 from hitl_bridge.services.desk.gold import GoldStock
@@ -47,6 +49,7 @@ class Probes:
         label_configs: reads each label config, and returns the names of the files.
         channels: what is wrong with the address of each channel that notices go to; None where nothing is.
         gold: how many known items are in the bank, and who waits for them.
+        terms: who may review where, and who might once, as it is written down.
     """
 
     git_version: Callable[[], str]
@@ -58,6 +61,7 @@ class Probes:
     label_configs: Callable[[Settings], Sequence[str]]
     channels: Callable[[Settings], Mapping[str, str | None]] = field(default=lambda _: {})
     gold: Callable[[Settings], GoldStock] = field(default=lambda _: GoldStock())
+    terms: Callable[[Settings], Sequence[Term]] = field(default=lambda _: ())
 
 
 _Look: TypeAlias = "Callable[[Settings, Probes], Iterator[Check]]"
@@ -217,6 +221,22 @@ def _gold(settings: Settings, probes: Probes) -> Iterator[Check]:
         yield Check("newcomers", None, found, f"{_FILL} that go to this pool, or set gold: {{onboarding: 0}}.")
 
 
+def _pools(settings: Settings, probes: Probes) -> Iterator[Check]:
+    """A pool that never named anybody is open to all by intention; one that names nobody any more hardly is."""
+    empty = [pool.name for pool in settings.policy.pools.values() if not pool.reviewers]
+    try:
+        seats = {term.seat for term in probes.terms(settings)}
+    except StoreUnavailable:
+        yield Check("pools", None, "not looked at: the store comes first")
+        return
+    once = Counter(seat.pool for seat in seats if seat.role is Role.REVIEWER and seat.pool in empty)
+    for pool, people in sorted(once.items()):
+        found = f"pool {pool} has lost its last reviewer ({people} once): everybody's answers count there now"
+        yield Check(
+            "pools", None, found, f"Name who reviews there (roster, or its reviewers in expertise), or take pool {pool} out."
+        )
+
+
 _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("repository", _repository),
     ("store", _store),
@@ -224,6 +244,7 @@ _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("Label Studio", _labeling),
     ("notices", _notices),
     ("gold bank", _gold),
+    ("pools", _pools),
 )
 
 
