@@ -23,8 +23,8 @@ def freed_memory_kept() -> Iterator[None]:
     """While it lasts, freed memory stays with the process; after it, it is given back.
 
     Batches are alike: each takes what the one before has freed. Having those pages mapped anew, and filled with noughts, costs
-    triage a tenth to a fifth of its processor time (docs/benchmarks.md). It holds for numpy's arrays where there is glibc, and for Arrow's
-    where Arrow comes with jemalloc.
+    triage a tenth to a fifth of its processor time (docs/benchmarks.md). It holds for numpy's arrays where there is glibc, and
+    for Arrow's where Arrow comes with jemalloc.
     """
     with _by_arrow(), _by_the_c_library():
         yield
