@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hitl_bridge.adapters.allocator import freed_memory_kept
@@ -32,3 +33,12 @@ def test_what_is_freed_stays_until_the_end_and_is_given_back_then() -> None:
 def _resident() -> int:
     """Bytes of this process that are in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_arrow_takes_its_memory_from_jemalloc_meanwhile_and_from_where_it_did_afterwards() -> None:
+    if "jemalloc" not in pa.supported_memory_backends():
+        pytest.skip("this Arrow comes without jemalloc")
+    before = pa.default_memory_pool().backend_name
+    with freed_memory_kept():
+        assert pa.default_memory_pool().backend_name == "jemalloc"
+    assert pa.default_memory_pool().backend_name == before
