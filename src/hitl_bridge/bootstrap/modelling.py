@@ -117,8 +117,8 @@ class Modelling(Settling):
         from hitl_bridge.adapters.git.remotely import GitTagRemote
         from hitl_bridge.services.model.publish import CaughtUp, catch_up
 
-        remote, now = self.settings.git_remote, self.clock.now()
-        if remote is None or (self._tags_refused_at is not None and now < self._tags_refused_at + _TAGS_AGAIN):
+        remote, now, refused = self.settings.git_remote, self.clock.now(), self._tags_refused_at
+        if remote is None or (refused is not None and refused <= now < refused + _TAGS_AGAIN):  # the clock may be set back
             return CaughtUp()
         found = catch_up(self.store.sign_offs(), GitTagRemote(self.settings.root, remote))
         self._tags_refused_at = None if found.unpublished is None else now
