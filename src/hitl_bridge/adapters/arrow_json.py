@@ -131,7 +131,8 @@ def _float_texts(column: pa.Array) -> pa.Array:
     odd = ~whole & ~((size >= _SMALLEST) & (size < _WHOLE_UP_TO))
     texts = column.cast(pa.string())
     if whole.any():
-        texts = pc.if_else(pa.array(whole), pc.binary_join_element_wise(texts, "0", "."), texts)
+        mask = pa.array(whole)
+        texts = pc.replace_with_mask(texts, mask, pc.binary_join_element_wise(texts.filter(mask), "0", "."))
     odd |= whole & (numbers == 0) & np.signbit(numbers)
     if odd.any():
         written = [repr(number) for number in numbers[odd].tolist()]

@@ -62,9 +62,8 @@ class ParquetReceipts:
         table = _stored(receipts)
 
         def fill(stream: IO[bytes]) -> None:
-            texts = [name for name in table.column_names if name in _TEXTS]
-            codes = [name for name in table.column_names if _is_repetitive(table.schema.field(name))]
-            compression = {name: "zstd" if name in texts or name in codes else "none" for name in table.column_names}
+            codes = [field.name for field in table.schema if _is_coded(field)]
+            compression = {name: "zstd" if name in _COMPRESSED else "none" for name in table.column_names}
             options = {"compression": compression, "use_dictionary": codes, "write_statistics": [ITEM_HASH]}
             with pq.ParquetWriter(stream, table.schema, **options) as file:
                 for bucket in _buckets(table):
@@ -314,15 +313,17 @@ def _buckets(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(start, end - start)
 
 
-def _is_repetitive(field: pa.Field) -> bool:
-    """Columns of few different values."""
-    return bool(pa.types.is_dictionary(field.type)) or field.name in _REPETITIVE
+def _is_coded(field: pa.Field) -> bool:
+    """Columns of few different values, which are written as codes: so short that compressing them would only cost time."""
+    return bool(pa.types.is_dictionary(field.type)) or field.name in _CODED
 
 
-_REPETITIVE = (
-    "model_version", "policy_version", "tier", "rule", "rule_values", "purpose", "split", "edge", "pool", "scenario", "output",
+_CODED = (
+    "model_version", "policy_version", "tier", "rule", "rule_values", "purpose", "split", "pool", "scenario", "output",
     "revision", "draw_form", "uniform_rate", "audit_rate", "holdout_draw",
 )  # fmt: skip
+_COMPRESSED = (*_TEXTS, "scenario")
+"""Where a policy's scenarios or outputs are not few after all, they are texts like others."""
 
 
 def _write_durably(folder: Path, fill: Callable[[IO[bytes]], None], name: Callable[[str], str]) -> tuple[Path, str]:

@@ -40,11 +40,13 @@ class Found:
 def by_item(predictions: pa.Table) -> pa.Table:
     """The predictions with their `item_hash`, sorted by it; those of one item in the order in which they came (`row`)."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     whole = predictions.combine_chunks()
     if "item_hash" not in whole.column_names:
         whole = whole.append_column("item_hash", pa.array(macs.item_hashes(_plain(whole["item_id"])), pa.uint64()))
-    return whole.take(pa.array(_order(hashes_of(whole), _numbers(whole["row"]))))
+    order = pa.array(_order(hashes_of(whole), _numbers(whole["row"])))
+    return pc.take(whole, order, boundscheck=False)
 
 
 def _order(hashes: Hashes, rows: Places) -> Places:
@@ -96,12 +98,16 @@ def hashes_of(table: pa.Table) -> Hashes:
 def content_of(key: bytes, predictions: pa.Table) -> str:
     """What is in a batch that `by_item` or `in_buckets` put in order, digested: 64 hex digits."""
     keyed = hmac.new(key, b"batch content\x1f2\x1f", hashlib.sha256)
-    for texts in (_plain(predictions["item_id"]), *_versions(predictions["model_version"])):
-        data, lengths = _bytes_of(texts)
-        keyed.update(lengths.tobytes() + b"\x1f")
-        keyed.update(data)
+    for column in (predictions["item_id"], _versions(predictions["model_version"])):
+        parts = [_bytes_of(chunk.cast("string")) for chunk in _chunks(column)]
+        for _, lengths in parts:
+            keyed.update(lengths)
+        keyed.update(b"\x1f")
+        for texts, _ in parts:
+            keyed.update(texts)
     for name in _DIGESTS:
-        keyed.update(_digest_bytes(predictions[name]))
+        for chunk in _chunks(predictions[name]):
+            keyed.update(_digest_bytes(chunk))
     return keyed.hexdigest()
 
 
@@ -183,12 +189,19 @@ def _one(column: Any) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
-def _versions(column: Any) -> list[pa.Array]:
+def _chunks(column: Any) -> list[pa.Array]:
+    """Its parts as they lie in memory: putting a long column together only to look through it would copy it."""
+    import pyarrow as pa
+
+    return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
+
+
+def _versions(column: Any) -> Any:
     """One text where all rows have the same."""
     import pyarrow.compute as pc
 
-    different = pc.unique(column).cast("string")
-    return [different] if len(different) == 1 else [_plain(column)]
+    different = pc.unique(column)
+    return different if len(different) == 1 else column
 
 
 def _numbers(column: Any) -> Places:
@@ -216,11 +229,10 @@ def _bytes_of(texts: pa.Array) -> tuple[memoryview, NDArray[np.int32]]:
     return memoryview(values)[bounds[0] : bounds[-1]], np.diff(bounds)
 
 
-def _digest_bytes(column: Any) -> bytes:
+def _digest_bytes(digests: pa.Array) -> memoryview | bytes:
     import pyarrow as pa
 
-    whole = _one(column)
-    if pa.types.is_fixed_size_binary(whole.type):
-        data, width = whole.buffers()[1], whole.type.byte_width
-        return bytes(memoryview(data)[whole.offset * width : (whole.offset + len(whole)) * width]) if data else b""
-    return b"".join(bytes.fromhex(text) for text in whole.to_pylist())
+    if pa.types.is_fixed_size_binary(digests.type):
+        data, width = digests.buffers()[1], digests.type.byte_width
+        return memoryview(data)[digests.offset * width : (digests.offset + len(digests)) * width] if data else b""
+    return b"".join(bytes.fromhex(text) for text in digests.to_pylist())
