@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from hitl_bridge.adapters.arrow_json import objects_as_json
 from hitl_bridge.adapters.predictions import columns
 from hitl_bridge.adapters.predictions.files import item_hashes, read_predictions
+from hitl_bridge.adapters.predictions.lanes import record_batches
 from hitl_bridge.adapters.predictions.rows import RowRules
 from hitl_bridge.adapters.triage_engine.duckdb import DuckDbTriage
 from hitl_bridge.core import macs
@@ -339,3 +341,26 @@ def test_objects_are_written_byte_for_byte_as_row_by_row(rows: list[dict[str, An
     column = pa.array(rows, _struct(b=_NUMBER, a=_TEXT, Z=pa.bool_()))
     written = objects_as_json(["b", "a", "Z"], column.flatten(), len(rows)).to_pylist()
     assert written == [canonical({name: value for name, value in row.items() if value is not None}) for row in rows]
+
+
+def test_what_was_read_of_a_file_is_not_kept_until_its_end(tmp_path: Path) -> None:
+    groups, rows, width = 10, 200, 10_000
+    texts = pa.array([os.urandom(width // 2).hex() for _ in range(groups * rows)])
+    pq.write_table(
+        pa.table({"text": texts}), tmp_path / "in.parquet", row_group_size=rows, compression="none", use_dictionary=False
+    )
+    before, most = pa.total_allocated_bytes(), 0
+    with pq.ParquetFile(tmp_path / "in.parquet") as file:
+        batches = record_batches(file, rows)
+        read = 0
+        for batch in batches:
+            read += batch.num_rows
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert read == groups * rows
+    assert most < 4 * rows * width
+
+
+def test_small_row_groups_are_read_together(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"item_id": [str(number) for number in range(100)]}), tmp_path / "in.parquet", row_group_size=7)
+    with pq.ParquetFile(tmp_path / "in.parquet") as file:
+        assert [batch.num_rows for batch in record_batches(file, 30)] == [30, 5, 30, 5, 30]

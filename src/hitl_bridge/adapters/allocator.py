@@ -9,13 +9,11 @@ from contextlib import contextmanager
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of glibc's `mallopt` (malloc.h)."""
 
-_KEPT = 512 * 1024 * 1024
-_LARGEST = 32 * 1024 * 1024
-"""Bytes. The threshold for mapping an array by itself that glibc comes to by its own after freeing one of that size."""
+_KEPT, _USUALLY = 512 * 1024 * 1024, 128 * 1024
+"""Bytes at the end of an arena that are not given back, here and by glibc's own default."""
 
-
-_RESTS, _USUALLY = 10_000, 1_000
-"""Milliseconds until jemalloc gives back what is not used: longer than a batch takes, and its own default."""
+_LARGEST = 4 * 1024 * 1024
+"""Bytes. Larger arrays are mapped by themselves: there are few of them, and they would leave the largest holes."""
 
 
 @contextmanager
@@ -24,7 +22,7 @@ def freed_memory_kept() -> Iterator[None]:
 
     Batches are alike: each takes what the one before has freed. Having those pages mapped anew, and filled with noughts, costs
     triage a tenth to a fifth of its processor time (docs/benchmarks.md). It holds for numpy's arrays where there is glibc, and
-    for Arrow's where Arrow comes with jemalloc.
+    for Arrow's where Arrow comes with jemalloc, which keeps them for a second.
     """
     with _by_arrow(), _by_the_c_library():
         yield
@@ -42,7 +40,7 @@ def _by_the_c_library() -> Iterator[None]:
     try:
         yield
     finally:
-        mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)
+        mallopt(_TRIM_THRESHOLD, _USUALLY)
         library.malloc_trim(0)
 
 
@@ -55,9 +53,7 @@ def _by_arrow() -> Iterator[None]:
         return
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.jemalloc_memory_pool())
-    pa.jemalloc_set_decay_ms(_RESTS)
     try:
         yield
     finally:
-        pa.jemalloc_set_decay_ms(_USUALLY)
         pa.set_memory_pool(before)

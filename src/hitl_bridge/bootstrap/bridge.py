@@ -48,9 +48,10 @@ class Bridge(Timing, Modelling, Recalling):
     def ingest(self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None) -> IngestResult:
         """Reads predictions from a file, or from standard input if `source` is `-`."""
         from hitl_bridge.adapters.allocator import freed_memory_kept
+        from hitl_bridge.adapters.interpreter_lock import short_turns
         from hitl_bridge.services.intake.ingest import ingest
 
-        with self._alone(), freed_memory_kept():
+        with self._alone(), freed_memory_kept(), short_turns():
             policy = self.policy if dry_run else self._kept_policy()
             return ingest(self._ingest_ports, policy, source, dry_run=dry_run, progress=progress)
 
@@ -216,6 +217,7 @@ class Bridge(Timing, Modelling, Recalling):
             at_risk=sum(line.at_risk for line in lines),
             deadlines=lines,
             notices_waiting=self.notices_waiting(),
+            nobody_settles=self.nobody_settles(),
             lots=dict(Counter(str(row.verdict) for row in rows)),
             held=[row.lot.lot_id for row in rows if row.verdict is LotVerdict.HELD],
             audit_rate_raised=None if rate is None or rate.rate is None else rate.reason,

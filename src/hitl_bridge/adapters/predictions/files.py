@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hitl_bridge.adapters.predictions.lanes import ParquetLane, ahead, hashes_of, lane_for
+from hitl_bridge.adapters.predictions.lanes import ParquetLane, ahead, hashes_of, lane_for, record_batches
 from hitl_bridge.adapters.predictions.rows import MAX_ROW_BYTES, ChunkBuilder, RowProblem, RowRules, check_row
 from hitl_bridge.adapters.predictions.sources import SourceFile, source_files
 from hitl_bridge.core.triage.normalise import MAX_DEPTH
@@ -348,7 +348,7 @@ def _parquet_rows(file: Any) -> Iterator[_RawRow]:
     number = 0
     with closing(file):
         try:
-            for batch in file.iter_batches(batch_size=1_000):
+            for batch in record_batches(file, 1_000):
                 for values in _records(batch):
                     number += 1
                     yield values._replace(row=number)

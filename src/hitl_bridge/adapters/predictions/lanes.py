@@ -72,7 +72,7 @@ class ParquetLane:
     def _parts(self) -> Iterator[pa.Table]:
         with _opened(self.open_file) as file:
             try:
-                for batch in file.iter_batches(batch_size=_part_rows(file), use_threads=False):
+                for batch in record_batches(file, _part_rows(file)):
                     yield pa.Table.from_batches([batch])
             except _UNREADABLE:
                 return
@@ -88,7 +88,7 @@ def lane_for(open_file: Opener, name: str, rules: RowRules, records: Records) ->
 def hashes_of(open_file: Opener) -> Iterator[NDArray[np.uint64]]:
     """The hashes of all items in a file, without reading anything but their ids; each piece sorted."""
     with pq.ParquetFile(open_file()) as file:
-        batches = file.iter_batches(batch_size=_ROWS, columns=["item_id"], use_threads=False)
+        batches = record_batches(file, _ROWS, columns=["item_id"])
         yield from in_turn((partial(_hashes, batch.column(0)) for batch in batches), _WORKERS, _AHEAD)
 
 
@@ -98,6 +98,30 @@ def _hashes(ids: pa.Array) -> NDArray[np.uint64]:
     hashes = macs.item_hashes(ids.cast(pa.string()))
     hashes.sort()
     return hashes
+
+
+def record_batches(file: pq.ParquetFile, rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The file in batches of up to `rows` rows, in the thread that asks.
+
+    Arrow keeps whatever it has read until the row groups that it was asked for are through: asked for all of them, the whole
+    file. So it is asked for a few at a time.
+    """
+    for groups in _runs(file.metadata, rows):
+        yield from file.iter_batches(batch_size=rows, row_groups=groups, columns=columns, use_threads=False)
+
+
+def _runs(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
+    """Row groups, as many at a time as have `rows` rows together."""
+    run: list[int] = []
+    held = 0
+    for group in range(metadata.num_row_groups):
+        run.append(group)
+        held += metadata.row_group(group).num_rows
+        if held >= rows:
+            yield run
+            run, held = [], 0
+    if run:
+        yield run
 
 
 def _opened(open_file: Opener) -> pq.ParquetFile:

@@ -101,7 +101,7 @@ def content_of(key: bytes, predictions: pa.Table) -> str:
     for column in (predictions["item_id"], _versions(predictions["model_version"])):
         parts = [_bytes_of(chunk.cast("string")) for chunk in _chunks(column)]
         for _, lengths in parts:
-            keyed.update(lengths)
+            keyed.update(lengths.data)
         keyed.update(b"\x1f")
         for texts, _ in parts:
             keyed.update(texts)
