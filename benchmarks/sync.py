@@ -58,6 +58,9 @@ _OVERLAP_IS_OVER = 305.0
 _ANSWERS = 40
 _CHANGED = 100
 _BUSY_POLLS = 10
+_THERE = 20
+"""Tasks in a project before it is pushed to: making a project happens once, not at each push."""
+
 _NO_SERVER = 2
 _PAGE = 200
 
@@ -149,7 +152,9 @@ def measure_push(place: Place, bridge: Bridge, report: Report, tasks: int, pairs
     bare_seconds, ratios = [], []
     for number in range(pairs):
         pool = f"push{number}"
-        place.bring_in(bridge, pool, tasks)
+        place.bring_in(bridge, pool, _THERE)
+        bridge.push()
+        place.bring_in(bridge, pool, _THERE + tasks, start=_THERE)
         send = _bare_import(place, bridge, pool)
         bare, ours = in_turn(number, lambda send=send: timed(send), lambda: timed(bridge.push))  # type: ignore[misc]
         print(f"  push {number + 1}/{pairs}: bare {bare:.1f} s, bridge {ours:.1f} s", flush=True)
@@ -163,7 +168,8 @@ def measure_push(place: Place, bridge: Bridge, report: Report, tasks: int, pairs
 
 
 def _bare_import(place: Place, bridge: Bridge, pool: str) -> Callable[[], None]:
-    """The same tasks (under other keys) in the same batches, their bodies made beforehand: nothing but the POSTs is left."""
+    """The same tasks (under other keys) in the same batches, their bodies made beforehand: nothing but the POSTs is left. The
+    project is there and has a few tasks already, as the bridge's."""
     client, policy = place.client(), bridge.policy
     tier = policy.tier("quick")
     key = ProjectKey(pool, "quick", 9)
@@ -175,10 +181,11 @@ def _bare_import(place: Place, bridge: Bridge, pool: str) -> Callable[[], None]:
     ready = [payloads.prepare(content, config) for content in contents]
     bodies = [payloads.joined(batch) for batch in payloads.batches(_all_prepared(ready), BATCH_TASKS, BATCH_BYTES)]
 
-    def send() -> None:
-        for body in bodies:
+    def send(some: Sequence[bytes] = bodies) -> None:
+        for body in some:
             client.post(f"/api/projects/{made['id']}/import", body, {"return_task_ids": "true"})
 
+    send([payloads.joined(_all_prepared(ready[:_THERE]))])
     return send
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain
@@ -81,10 +81,11 @@ def near_copies(texts: Sequence[str]) -> list[int]:
 
 
 def _signatures(texts: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
-    """The place of each text that has words, with the bands of its signature. A word is hashed once, however often it comes."""
-    numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers))
-    words = [[numbers[word] for word in set(_WORD.findall(text.casefold()))] for text in texts]
-    hashes = _hashes(numbers)
+    """The place of each text that has words, with the bands of its signature. A word is looked at and hashed once, however
+    often it comes."""
+    known = _Words()
+    words = [list({number for token in set(text.split()) for number in known[token]}) for text in texts]
+    hashes = _hashes(known.numbers)
     for start in range(0, len(texts), _AT_ONCE):
         places = [place for place in range(start, min(start + _AT_ONCE, len(texts))) if words[place]]
         if not places:
@@ -95,6 +96,19 @@ def _signatures(texts: Sequence[str]) -> Iterator[tuple[int, list[bytes]]]:
         for place, row in zip(places, least, strict=True):
             whole = row.tobytes()
             yield place, [whole[at : at + _BAND] for at in range(0, len(whole), _BAND)]
+
+
+class _Words(dict[str, tuple[int, ...]]):
+    """The numbers of the words in a piece of text without spaces; a new word gets the next number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+
+    def __missing__(self, token: str) -> tuple[int, ...]:
+        words = _WORD.findall(token.casefold())
+        found = self[token] = tuple(self.numbers.setdefault(word, len(self.numbers)) for word in words)
+        return found
 
 
 def _hashes(words: Collection[str]) -> NDArray[np.uint64]:

@@ -182,7 +182,11 @@ def _spread(policy: ReviewPolicy, tasks: Sequence[tuple[Item, ReviewTask]]) -> l
     """The same tasks; of those that are due together, near-copies are served apart."""
     texts = [words_of(item.prediction.input, policy.kind.input_field) for item, _ in tasks]
     served = spread(texts, [item.route.priority for item, _ in tasks], slot=SLOT)
-    return [(replace(item, route=replace(item.route, priority=at)), task) for (item, task), at in zip(tasks, served, strict=True)]
+    return [(_served_at(item, priority), task) for (item, task), priority in zip(tasks, served, strict=True)]
+
+
+def _served_at(item: Item, priority: float) -> Item:
+    return item if priority == item.route.priority else replace(item, route=replace(item.route, priority=priority))
 
 
 def _plus(sofar: PushResult, project: Project, sent: Sent) -> PushResult:

@@ -24,8 +24,8 @@ STEP = "push"
 FIRST_SENT = 200
 """Tasks in the first chunk: few, so that the labeling service soon has something to do. The next ones are twice as long."""
 
-SEND_AT_ONCE = 1_000
-"""Tasks in a chunk: a few seconds of the labeling service's work, and little to look up if the outcome is unclear."""
+SEND_AT_ONCE = 2_000
+"""Tasks in a chunk: some seconds of the labeling service's work, and not too much to look up if the outcome is unclear."""
 
 SETTLE_TIME = timedelta(seconds=60)
 """How long a request whose outcome is unclear may still be at work on the server; nothing is sent again before."""
