@@ -26,14 +26,16 @@ from typing import ClassVar
 
 
 class BridgeError(Exception):
-    """What happened (`message`) and what the reader can do about it (`remedy`)."""
+    """What happened (`message`) and what the reader can do about it (`remedy`); `much` is how much of it there is (0: that can't
+    be counted), as `message` itself may change with that."""
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", much: int = 0) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.much = much
 
 
 class UsageError(BridgeError):

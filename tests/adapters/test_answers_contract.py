@@ -196,6 +196,10 @@ class TestAnswers:
         pull(store, verdict)
         (review,) = store.open_reviews()
         assert (review.annotations, review.earlier) == ((verdict,), (first,))
+        assert store.adjudications() == [review]
+        settlement = decided(review.item, a_decision(review.item, behind=[verdict]))
+        store.record_settlements([settlement], LATER)
+        assert store.adjudications() == []
 
     def test_a_deleted_answer_is_in_the_review_no_more(self, store: SqlStore) -> None:
         first = answered_review(store, an_item())

@@ -110,6 +110,7 @@ class TestTime:
         sent = store.insights().last_event("notice.sent")
         assert sent is not None
         assert sent.detail == {"message": message.number, "channel": "chat", "notices": 3}
+        assert notices.of_kinds(["lot"]) == [others[2]]
         assert store.verify_audit({}).problems == ()
 
     def test_the_lead_is_told_by_a_step_like_any_other(self, store: SqlStore) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hitl_bridge.core.model import ADJUDICATION, Annotation, AnnotationId, Answer, Item, ItemState, Op, Request
+from hitl_bridge.core.people import Deciders
 from hitl_bridge.core.review.consensus import ConsensusRule
 from hitl_bridge.core.review.demands import Demands, lacking
-from hitl_bridge.core.review.handed_on import CHALLENGED, ESCALATED, ReviewTerms
+from hitl_bridge.core.review.handed_on import CHALLENGED, ESCALATED, NOT_THEIRS, Aside, ReviewTerms
 from hitl_bridge.core.review.settle import Given, SettlePolicy, settle
 from hitl_bridge.core.sync import read_answer
 from hitl_bridge.core.task_types import task_type
@@ -70,8 +74,56 @@ def test_one_reviewer_s_plea_is_enough_for_an_adjudicator_who_is_someone_else() 
     assert hers.decision is None
     his = settle(settled.next_round, Given((an_annotation("ben"),), (), (plea,)), None, one, KIND.same, NOW)
     assert his.decision is not None
-    alone = replace(ONE, eligible=frozenset({"ana"}))  # there is nobody else
-    assert settle(settled.next_round, Given((an_annotation("ana"),), (), (plea,)), None, alone, KIND.same, NOW).decision
+    alone = replace(ONE, eligible=frozenset({"ana"}))  # there is nobody else: it waits, and the lead is told
+    waits = settle(settled.next_round, Given((an_annotation("ana"),), (), (plea,)), None, alone, KIND.same, NOW)
+    assert (waits.decision, waits.asked_again, waits.reason) == (None, True, NOT_THEIRS)
+
+
+def settled_by(who: str, elsewhere: Annotation, eligible: Collection[str], item: Item | None = None, needed: int = 1) -> bool:
+    policy = replace(ONE, eligible=eligible, needed=needed)
+    said = Given((an_annotation(who, "cancel", annotation_id=7),), (), (elsewhere,))
+    return settle(item or adjudicated(), said, None, policy, KIND.same, NOW).decision is not None
+
+
+def test_who_has_judged_an_item_leaves_its_dispute_to_others_where_there_are_any() -> None:
+    """A label that is missing, say, on which somebody insists: an answer, and no request."""
+    judged, both, everybody = an_annotation("ana", None), frozenset({"ana", "dee"}), frozenset[str]()
+    assert [settled_by(who, judged, both) for who in ("ana", "dee")] == [False, True]
+    assert settled_by("ana", judged, frozenset({"ana"}))
+    assert settled_by("ana", judged, everybody)
+    assert not settled_by("ana", asked("ana", Request.ESCALATE), everybody)
+
+
+def test_who_returns_an_item_does_not_answer_it_in_the_reviewers_place() -> None:
+    returned, item = asked("dee", Request.RETURN), replace(an_item(), round=3)
+    assert [settled_by(who, returned, frozenset({"ana", "dee"}), item) for who in ("dee", "ana")] == [False, True]
+    assert settled_by("dee", returned, frozenset({"dee"}), item)
+    # Nor is the adjudication of what comes back anything that they have asked for.
+    assert settled_by("dee", returned, frozenset({"eva", "dee"}))
+
+
+def test_who_becomes_an_adjudicator_later_undoes_no_decision() -> None:
+    judged, own = an_annotation("dee"), an_annotation("dee", "cancel", annotation_id=7)
+    alone, joined = (replace(ONE, eligible=frozenset(people)) for people in ({"dee"}, {"dee", "eva"}))
+    first = settle(adjudicated(), Given((own,), (), (judged,)), None, alone, KIND.same, NOW).decision
+    assert first is not None
+    after = settle(replace(adjudicated(), state=ItemState.DECIDED), Given((own,), (), (judged,)), first, joined, KIND.same, NOW)
+    assert (after.decision, after.next_round, after.state) == (None, None, ItemState.DECIDED)
+
+
+@given(
+    people=st.sets(st.sampled_from("abcdef")),
+    asked_it=st.sets(st.sampled_from("abcdef")),
+    judged=st.sets(st.sampled_from("abcdef")),
+)
+def test_nobody_settles_what_they_asked_for_and_somebody_may_unless_all_have(
+    people: set[str], asked_it: set[str], judged: set[str]
+) -> None:
+    eligible = Deciders(frozenset(people))
+    theirs = Aside(frozenset(asked_it), frozenset(), frozenset(judged))
+    left_out = theirs.left_out(eligible, 1)
+    assert asked_it <= left_out
+    assert theirs.leaves_nobody(eligible) is (people <= left_out)
 
 
 def test_an_adjudicator_returns_an_item_to_the_tier_that_it_came_from() -> None:

@@ -59,6 +59,16 @@ def test_a_healthy_workspace_has_no_fault(workspace: Path) -> None:
     assert line(checks, "Label Studio").found == "1.23.0 at http://127.0.0.1:8080, as bridge@example.com"
 
 
+def test_items_that_nobody_may_settle_are_told_with_what_to_do(workspace: Path) -> None:
+    probes = replace(healthy(), nobody_settles=lambda settings: {"general": 2})
+    check = line(doctor(workspace, tree(workspace), probes), "adjudicators")
+    assert (check.ok, check.found.partition(":")[0]) == (
+        False,
+        "2 item(s) of pool general wait for an adjudicator, and nobody may be it",
+    )
+    assert "adjudicator" in check.remedy
+
+
 def test_every_fault_is_a_line_with_a_remedy_and_the_others_are_looked_at_all_the_same(workspace: Path) -> None:
     def repository(settings: Settings) -> None:
         raise RepositoryRefused("Branch 'main' is checked out.", remedy="Run `git switch reviews`.")
@@ -95,7 +105,7 @@ def test_broken_settings_are_told_and_what_hangs_on_them_is_not_looked_at(worksp
     checks = doctor(workspace, caught.value, healthy())
     assert (line(checks, "settings").ok, "line 1: task" in line(checks, "settings").found) == (False, True)
     assert line(checks, "git").ok
-    later = ["repository", "store", "label configs", "Label Studio", "notices", "gold bank", "pools"]
+    later = ["repository", "store", "label configs", "Label Studio", "notices", "gold bank", "pools", "adjudicators"]
     assert [check.name for check in checks if check.ok is None] == later
 
 

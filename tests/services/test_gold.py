@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +247,54 @@ def test_in_a_pool_without_adjudicators_who_learns_settles_no_dispute(tmp_path: 
     bench.answer("t-1", cy, "cancel", why="I say so")
     bench.brought_back()
     assert bench.decided() == {}
+
+
+def test_a_learner_who_is_made_an_adjudicator_counts_from_then_on_and_has_nothing_left_to_learn(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path, LEARNING, [known(number) for number in range(12)])
+    bench.pushed(row("t-1"), row("t-2"))
+    bench.answer("t-1", ANA, "billing")
+    bench.brought_back()
+    rewritten(bench, LEARNING.replace("adjudicators: [dee", "adjudicators: [ana@example.com, dee"))
+    bench.clock.turn(60)
+    bench.brought_back()
+    bench.bridge.push()
+    assert lessons(bench, ANA) == []
+    assert len(lessons(bench, BEN)) == 4
+    assert [each.reviewer for each in bench.bridge.reviewers_report().learning] == [BEN]
+    last = bench.bridge.store.insights().last_event("reviewer.passed")
+    assert last is not None
+    bench.clock.turn(60)
+    bench.labeling.turn_clock(bench.clock.at - datetime(2026, 1, 1, tzinfo=UTC))
+    bench.answer("t-2", ANA, "billing")
+    bench.brought_back()
+    assert list(bench.decided()) == ["t-2"], "what she said before that does not count"
+    assert not bench.bridge.store.verify_audit({}).problems
+
+
+def test_who_adjudicated_in_a_pool_and_reviews_there_from_now_on_does_not_learn_first(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path, LEARNING, [known(number) for number in range(6)])
+    bench.bridge.push()
+    rewritten(bench, LEARNING.replace(", adjudicators: [dee@example.com]", "").replace("ben@example.com]", "dee@example.com]"))
+    bench.pushed(row("t-1"))
+    assert [each.reviewer for each in bench.bridge.reviewers_report().learning] == [ANA]
+    bench.answer("t-1", "dee@example.com", "billing")
+    bench.brought_back()
+    assert list(bench.decided()) == ["t-1"]
+
+
+def test_what_somebody_was_to_learn_by_ends_when_they_leave_and_begins_again_when_they_come_back(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path, LEARNING, [known(number) for number in range(12)])
+    bench.bridge.push()
+    assert len(lessons(bench, ANA)) == 4
+    rewritten(bench, LEARNING.replace("ana@example.com, ", ""))
+    for _ in range(2):
+        bench.bridge.push()
+        bench.brought_back()
+    assert lessons(bench, ANA) == []
+    assert [each.reviewer for each in bench.bridge.reviewers_report().learning] == [BEN]
+    rewritten(bench, LEARNING)
+    bench.bridge.push()
+    assert lessons(bench, ANA)
 
 
 def test_what_somebody_has_learned_by_is_not_mixed_in_unseen_later(tmp_path: Path) -> None:

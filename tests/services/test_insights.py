@@ -37,7 +37,7 @@ def rows(value: JSON) -> list[dict[str, JSON]]:
 def test_status_has_the_documented_keys_also_where_nothing_has_happened_yet(bench: Bench) -> None:
     said = plain(bench.bridge.status())
     assert isinstance(said, dict)
-    later = ["dataset_version", "lots", "held", "audit_rate_raised", "at_risk", "deadlines", "notices_waiting"]
+    later = ["dataset_version", "lots", "held", "audit_rate_raised", "at_risk", "deadlines", "notices_waiting", "nobody_settles"]
     assert list(said) == [*STATUS, *later]
     assert (said["items"], said["last_cycle"], said["champion"], said["dataset_version"]) == ({}, None, None, None)
 

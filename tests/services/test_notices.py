@@ -15,13 +15,14 @@ from hitl_bridge.adapters.sql.tables import lots
 from hitl_bridge.core.audits.lots import Lot, LotVerdict
 from hitl_bridge.core.model import JSONObject
 from hitl_bridge.core.notices import Notice, NoticeTerms, Text, compose, pause
-from hitl_bridge.errors import RefusedForSafety, UnknownName
+from hitl_bridge.core.task_types.controls import ESCALATE, REQUEST
+from hitl_bridge.errors import ProjectChanged, RefusedForSafety, UnknownName
 from hitl_bridge.ports import LotRow, Sender, Training
 from hitl_bridge.services.desk.notices import NoticePorts, deliver, of_reviewers
 from hitl_bridge.services.sync.troubles import Trouble, trouble
 from hitl_bridge.settings import Secret
 from tests.faults.receiver import Receiver
-from tests.services.bench import POLICY, Bench, row, without_git
+from tests.services.bench import ANA, DEE, POLICY, Bench, row, without_git
 
 HOUR = 3600
 NOTICES = "notices: {every: 15m, lead: [boss], approvers: [yes], pools: {general: [chat]}}\n"
@@ -187,8 +188,50 @@ def test_a_verdict_goes_to_approvers_a_held_lot_and_a_stopped_project_to_the_lea
     assert "does not answer" not in told["boss"]
     bench.clock.turn(24 * HOUR)
     bench.bridge.send_notices([stopped])
-    assert "is stopped" in receiver.received[-1].body, "told anew each day that it lasts"
+    assert len(receiver.received) == 2, "nothing new"
+    bench.bridge.send_notices([Trouble("general · quick", "It does not answer.", "", 3)])
+    assert len(receiver.received) == 2, "whether it is over nobody knows"
+    bench.bridge.send_notices()
+    assert receiver.received[-1].body.startswith("Project general · quick is stopped no longer.")
     assert len(receiver.received) == 3
+
+
+def test_a_trouble_whose_text_counts_is_told_when_it_begins_and_when_it_is_twice_as_bad(bench: Bench, receiver: Receiver) -> None:
+    for gone in range(11, 45):
+        emptied = ProjectChanged(f"It lists only {50 - gone} of 50 tasks.", remedy="Look.", much=gone)
+        bench.bridge.send_notices([trouble("general · quick", emptied)])
+        bench.clock.turn(HOUR)
+    said = [each.body.partition("\n")[0] for each in receiver.received]
+    assert said == [
+        "Project general · quick is stopped: It lists only 39 of 50 tasks.",
+        "Project general · quick is stopped still, and worse: It lists only 28 of 50 tasks.",
+        "Project general · quick is stopped still, and worse: It lists only 6 of 50 tasks.",
+    ]
+
+
+def test_the_lead_hears_that_nobody_may_adjudicate_and_that_somebody_may(bench: Bench, receiver: Receiver) -> None:
+    _adjudicated_by(bench, ANA)
+    bench.pushed(row("t-1"))
+    bench.labeling.answer(bench.task_id("t-1"), ANA, {REQUEST: (ESCALATE,)})
+    bench.brought_back()
+    bench.bridge.push()
+    for _ in range(2):
+        bench.bridge.send_notices()
+        bench.clock.turn(HOUR)
+    (message,) = receiver.received
+    assert message.channel == "boss"
+    assert message.body.startswith("Nobody may settle 1 item of pool general: whoever might has asked for an adjudicator there")
+    assert "ana" not in message.body
+    _adjudicated_by(bench, DEE)
+    bench.bridge.send_notices()
+    assert "waits in vain for an adjudicator any more" in receiver.received[-1].body
+
+
+def _adjudicated_by(bench: Bench, person: str) -> None:
+    policy = POLICY.replace("adjudicators: [dee@example.com]", f"adjudicators: [{person}]")
+    (bench.root / "hitl.yaml").write_text(policy + NOTICES, encoding="utf-8")
+    bench.bridge.close()
+    bench.bridge = bench.opened()
 
 
 def test_a_test_message_is_sent_to_a_channel_that_there_is(bench: Bench, receiver: Receiver) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,12 @@ class Timing(Measuring):
 
         with self._alone():
             return escalate(self.store.escalations(), self.policy, self.clock)
+
+    def nobody_settles(self) -> Mapping[str, int]:
+        """By pool, how many items wait for an adjudicator whom nobody there may be."""
+        from hitl_bridge.services.desk.adjudicators import nobody_settles
+
+        return nobody_settles(self.store, self.policy)
 
     def deadlines(self) -> Deadlines:
         """How deadlines stand, and what is late or soon will be."""
@@ -70,12 +76,13 @@ class Timing(Measuring):
 
     def _news(self, troubles: Sequence[Trouble]) -> Iterator[Notice]:
         """What stands in the store and is to be told; whether it was told already, the outbox knows."""
-        from hitl_bridge.services.desk.notices import of_lots, of_reviewers, of_troubles, of_verdict
+        from hitl_bridge.services.desk.notices import Amiss, of_lots, of_reviewers, of_verdict, of_what_lasts
 
         terms, now = self.policy.notices, self.clock.now()
-        yield from of_troubles(troubles, terms, now)
         yield from of_verdict(self.store.sign_offs().last_training(), terms, now)
         if terms.lead:
+            amiss = Amiss(troubles, self.nobody_settles())
+            yield from of_what_lasts(self.store.notices(), amiss, terms, now)
             yield from of_lots(list(self.store.lots().verdicts().values()), terms, now)
             yield from of_reviewers(self._to_talk_to(now), terms, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.bootstrap.bridge import Bridge
 from hitl_bridge.core.model import ADJUDICATION
 from hitl_bridge.errors import BridgeError, UsageError
-from hitl_bridge.settings import Settings, load_settings
+from hitl_bridge.settings import Settings, cache_dir, load_settings
 
 if TYPE_CHECKING:
     from hitl_bridge.adapters.label_studio.local_server import LocalServer
@@ -52,6 +52,7 @@ def check_workspace(root: Path) -> list[Check]:
         channels=_channels,
         gold=_gold_stock,
         terms=_terms,
+        nobody_settles=_nobody_settles,
     )
     return doctor(root, settings, probes)
 
@@ -81,6 +82,11 @@ def _terms(settings: Settings) -> list[Term]:
         return bridge.store.people().terms()
 
 
+def _nobody_settles(settings: Settings) -> Mapping[str, int]:
+    with _look(settings) as bridge:
+        return bridge.nobody_settles()
+
+
 def _read_label_configs(settings: Settings) -> list[str]:
     bridge = _look(settings)
     tiers = [tier.name for tier in settings.tiers] + [ADJUDICATION]
@@ -104,4 +110,4 @@ def local_server(root: Path, *, progress: Callable[[str], None]) -> LocalServer:
             remedy="The embedded server is for trying out: name it as label_studio: {url: http://127.0.0.1:8080}.",
         )
     home = settings.paths.state / "label-studio"
-    return LocalServer(home, cache=settings.cache_dir, port=address.port or 8080, progress=progress)
+    return LocalServer(home, cache=cache_dir(), port=address.port or 8080, progress=progress)

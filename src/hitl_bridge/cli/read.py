@@ -38,6 +38,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             **({"audit rate raised": result.audit_rate_raised} if result.audit_rate_raised else {}),
             "overdue": result.overdue,
             "at risk": result.at_risk,
+            **({"nobody may settle": f"{listed(result.nobody_settles)} (doctor says why)"} if result.nobody_settles else {}),
             **({"notices not sent yet": f"{result.notices_waiting:,}"} if result.notices_waiting else {}),
             **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
             "last cycle": result.last_cycle or "none yet",

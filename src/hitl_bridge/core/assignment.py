@@ -30,6 +30,9 @@ Skill: TypeAlias = "Callable[[str, str | None], float]"
 FAIR = 1.1
 """The most that somebody gets of their fair share, as long as everything finds a place that way."""
 
+NOBODY = "nobody of its pool may answer it"
+"""Why an item that needs one answer finds nobody at all."""
+
 _NEARLY = 1e-9
 """By which a whole number may be missed and is one."""
 
@@ -306,9 +309,9 @@ def _why(kinds: _Kinds, flow: Counts, workers: Sequence[Worker], kind: int) -> s
     import numpy as np
 
     possible = np.isfinite(kinds.values)
-    able = int(possible[kind].sum())
-    if able < kinds.answers[kind]:
-        return f"it needs answers of {kinds.answers[kind]} different people, and {_people(able)} may give one"
+    able, needed = int(possible[kind].sum()), int(kinds.answers[kind])
+    if able < needed:
+        return f"it needs answers of {needed} different people, and {_people(able)} may give one" if needed > 1 else NOBODY
     kinds_seen, workers_seen = {kind}, set[int]()
     waiting = [kind]
     while waiting:

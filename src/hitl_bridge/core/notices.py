@@ -14,6 +14,10 @@ _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=1)
 _TITLE = 120
 
+ONLY_WHO_ASKED = "whoever might has asked for an adjudicator there, who is to be somebody else"
+NAME_SOMEBODY = "Name one more adjudicator of that pool (its adjudicators in expertise, or adjudicates in the roster)."
+"""Why nobody may settle an item, and what to do about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoticeTerms:
@@ -127,7 +131,17 @@ def _reviewers(said: JSONObject) -> str:
 
 
 def _project(said: JSONObject) -> str:
-    return f"Project {said['project']} is stopped: {said['reason']}\n{said['remedy']}"
+    if said.get("turn") == "over":
+        return f"Project {said['project']} is stopped no longer."
+    worse = " still, and worse" if said.get("turn") == "worse" else ""
+    return f"Project {said['project']} is stopped{worse}: {said['reason']}\n{said['remedy']}"
 
 
-_SAYS = {"verdict": _verdict, "lot": _lot, "reviewers": _reviewers, "project": _project}
+def _adjudicators(said: JSONObject) -> str:
+    if said.get("turn") == "over":
+        return f"Nothing in pool {said['pool']} waits in vain for an adjudicator any more."
+    wait = f"{_items(int(str(said['items'])))} of pool {said['pool']}"
+    return f"Nobody may settle {wait}: {ONLY_WHO_ASKED}.\n{NAME_SOMEBODY}"
+
+
+_SAYS = {"verdict": _verdict, "lot": _lot, "reviewers": _reviewers, "project": _project, "adjudicators": _adjudicators}

@@ -159,11 +159,11 @@ class ReviewPolicy:
         pool = self.pools.get(pool_name)
         if pool is None:
             return frozenset() if any(name == pool_name for name, _ in self.former) else None
-        if not pool.reviewers:
-            return None
         adjudicators = self._present(pool_name, Role.ADJUDICATOR, pool.adjudicators)
         if self._settled_by_experts(pool_name, tier):
             return adjudicators
+        if not pool.reviewers:
+            return None
         return adjudicators | self._present(pool_name, Role.REVIEWER, pool.reviewers)
 
     def _present(self, pool_name: str, role: Role, named: Sequence[str]) -> frozenset[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
+from hitl_bridge.core.lasting import figures_aside
 from hitl_bridge.core.model import ProjectId
 from hitl_bridge.daemon.pauses import Pauses
 from hitl_bridge.errors import (
@@ -301,7 +302,7 @@ class Loop:
 
     def _tell_troubles(self, troubles: Collection[Trouble]) -> None:
         """Each once, when it begins, and that it is over."""
-        now = {(each.project, each.reason): each for each in troubles}
+        now = {(each.project, figures_aside(each.reason)): each for each in troubles}
         stopped = {each.project for each in now.values() if each.exit_code == _A_PERSON}
         for trouble, each in now.items():
             if trouble not in self._told:

@@ -43,6 +43,9 @@ class NoticeStore(Protocol):
     def waiting(self, channels: Collection[str]) -> list[WaitingNotice]:
         """Those for these channels, oldest first; no more than are put into one message."""
 
+    def of_kinds(self, kinds: Collection[str]) -> list[Notice]:
+        """All that was ever told or waits to be, oldest first."""
+
     def last_messages(self) -> Mapping[str, datetime]:
         """By channel, when its newest message was put together."""
 

@@ -222,6 +222,9 @@ class StateStore(Attempts, Waits, Protocol):
     def open_reviews(self) -> list[OpenReview]:
         """Only items marked by `record_pull` (or by time) since they were last settled: cost grows with what is new."""
 
+    def adjudications(self) -> list[OpenReview]:
+        """Every item that waits for an adjudicator: cost grows with these."""
+
     def record_settlements(self, settlements: Sequence[Settlement], at: datetime) -> None:
         """All or nothing; ends the tries of the step `resolve` for these items."""
 

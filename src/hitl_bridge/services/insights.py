@@ -19,7 +19,8 @@ from hitl_bridge.services.model.reports import read_json
 @dataclass(frozen=True, slots=True)
 class Status:
     """How a workspace stands. Keys of `items` are item states, of `decisions` outcomes, of `lots` verdicts; `held` are the held
-    lots, `audit_rate_raised` says why the audit rate is raised. `deadlines` tell by pool and tier what is `at_risk`."""
+    lots, `audit_rate_raised` says why the audit rate is raised. `deadlines` tell by pool and tier what is `at_risk`,
+    `nobody_settles` by pool how many items wait for an adjudicator whom nobody there may be."""
 
     items: Mapping[str, int]
     tiers: Mapping[str, int]
@@ -39,6 +40,7 @@ class Status:
     at_risk: int = 0
     deadlines: Sequence[DeadlineLine] = ()
     notices_waiting: int = 0
+    nobody_settles: Mapping[str, int] = field(default_factory=dict)
 
 
 def status(store: StateStore, insights: Insights, paths: WorkspacePaths, clock: Clock, tiers: Sequence[str] = ()) -> Status:

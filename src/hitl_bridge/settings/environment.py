@@ -50,12 +50,17 @@ def token_file(root: Path) -> Path:
 
 
 def cache_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Where big things that can be made again are kept."""
+    """Where big things that can be made again are kept. Raises UsageError for a user without a home who names no place."""
     known = os.environ if environ is None else environ
-    if known.get(CACHE_DIR):
-        return Path(known[CACHE_DIR]).expanduser().absolute()
-    home = known.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "hitl-bridge"
+    try:
+        if known.get(CACHE_DIR):
+            return Path(known[CACHE_DIR]).expanduser().absolute()
+        home = known.get("XDG_CACHE_HOME")
+        return (Path(home) if home else Path.home() / ".cache") / "hitl-bridge"
+    except RuntimeError:
+        raise UsageError(
+            "This user has no home folder to keep a local Label Studio in.", remedy=f"Name a folder for it in {CACHE_DIR}."
+        ) from None
 
 
 def token(root: Path, environ: Mapping[str, str]) -> Secret | None:
@@ -155,7 +160,8 @@ def private_text(path: Path, *, others: int = _OTHERS_MAY_READ) -> str:
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}.", remedy=f"chmod 600 {path}") from None
+        remedy = f"It has to be a file of the user who runs this: chown USER {path} && chmod 600 {path}"
+        raise UsageError(f"{path} can't be read: {error.strerror}.", remedy=remedy) from None
     if os.name == "posix" and mode & others:
         raise UsageError(f"Others can read the secret in {path} (mode {stat.S_IMODE(mode):04o}).", remedy=f"chmod 600 {path}")
     return content.decode("utf-8", errors="replace").strip()

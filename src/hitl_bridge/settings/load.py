@@ -140,7 +140,6 @@ def _settings(root: Path, file: HitlYaml, environ: Mapping[str, str]) -> Setting
         by_reviewer=file.assignment == "reviewer",
         gold=GoldTerms(file.gold.share, file.gold.onboarding, file.gold.passing),
         workspace_key=environment.workspace_key(root, environ),
-        cache_dir=environment.cache_dir(environ),
         pipeline_file=_pipeline_file(root),
         error_budget=file.triage.error_budget,
         budget_confidence=file.triage.confidence,

@@ -79,7 +79,6 @@ class Settings:
     adjudication_sla: timedelta
     pools: tuple[Pool, ...]
     workspace_key: bytes = field(repr=False)
-    cache_dir: Path
     pipeline_file: str = "dvc.yaml"
     git_remote: str | None = None
     error_budget: float | None = None

@@ -59,6 +59,12 @@ class SqlNotices:
             rows = connection.execute(wanted).mappings()
             return [WaitingNotice(row["id"], row["kind"], row["channel"], row["said"]) for row in rows]
 
+    def of_kinds(self, kinds: Collection[str]) -> list[Notice]:
+        wanted = sa.select(notices).where(notices.c.kind.in_(sorted(kinds))).order_by(notices.c.id)
+        with reading(self._engine) as connection:
+            rows = connection.execute(wanted).mappings()
+            return [Notice(row["kind"], row["subject"], row["channel"], row["said"]) for row in rows]
+
     def last_messages(self) -> Mapping[str, datetime]:
         newest = sa.select(sa.func.max(messages.c.id)).group_by(messages.c.channel)
         with reading(self._engine) as connection:

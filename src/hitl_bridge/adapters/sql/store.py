@@ -262,6 +262,10 @@ class SqlStore(Themes):
             reviews, self._seen = store_resolve.open_reviews(connection)
             return reviews
 
+    def adjudications(self) -> list[OpenReview]:
+        with reading(self.engine) as connection:
+            return store_resolve.adjudications(connection)
+
     def record_settlements(self, settlements: Sequence[Settlement], at: datetime) -> None:
         """Settles what `open_reviews` of this store last showed: an annotation that came in since keeps its item marked."""
         with self._writing() as connection:

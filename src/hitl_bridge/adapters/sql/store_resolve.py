@@ -14,12 +14,20 @@ from sqlalchemy import Connection, RowMapping, bindparam
 from hitl_bridge.adapters.sql.audit_log import Seal
 from hitl_bridge.adapters.sql.rows import Row, decision_of, decision_row, decision_text, item_of, route_row, task_of
 from hitl_bridge.adapters.sql.rulings import RevisionRow, with_rulings
-from hitl_bridge.adapters.sql.statements import chunks, insert_new, items_with_input, record_events, update_each
+from hitl_bridge.adapters.sql.statements import (
+    chunks,
+    insert_new,
+    is_latest_revision,
+    items_with_input,
+    record_events,
+    update_each,
+)
 from hitl_bridge.adapters.sql.store_attempts import end_try
 from hitl_bridge.adapters.sql.store_pull import revisions_in_force
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
-from hitl_bridge.core.lifecycle import may_move
+from hitl_bridge.core.lifecycle import OPEN, may_move
 from hitl_bridge.core.model import (
+    ADJUDICATION,
     JSON,
     Annotation,
     Decision,
@@ -65,6 +73,13 @@ def _open_reviews(connection: Connection, marked: Sequence[RowMapping]) -> list[
     answers = _of_items(with_rulings(connection, revisions))
     settled = _by_item(connection, sa.select(decisions).where(decisions.c.item_id.in_(ids)))
     return [_open_review(row, tasks[_key(row)], answers[_key(row)], settled[_key(row)]) for row in marked]
+
+
+def adjudications(connection: Connection) -> list[OpenReview]:
+    """All that wait for an adjudicator, whether or not there is news of them."""
+    wanted = items_with_input().where(items.c.state.in_(sorted(OPEN)), items.c.tier == ADJUDICATION, is_latest_revision())
+    waiting = connection.execute(wanted.order_by(items.c.item_id)).mappings().all()
+    return [review for some in chunks(waiting) for review in _open_reviews(connection, some)]
 
 
 def record_settlements(connection: Connection, settlements: Sequence[Settlement], at: datetime, seen: Marks, seal: Seal) -> None:

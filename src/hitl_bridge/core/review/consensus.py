@@ -46,10 +46,15 @@ def deciding_answers(annotations: Sequence[Annotation], eligible: Collection[str
     return tuple(sorted(latest.values(), key=lambda each: (each.created_at, each.annotation_id)))
 
 
+def is_everybody(eligible: Collection[str]) -> bool:
+    """Whether nobody is named, which means everybody; `Deciders` that are empty mean nobody."""
+    return not isinstance(eligible, Deciders) and not eligible
+
+
 def _may_decide(annotation: Annotation, eligible: Collection[str]) -> bool:
     if isinstance(eligible, Deciders):
         return eligible.might(annotation.reviewer, annotation.updated_at)
-    return not eligible or annotation.reviewer in eligible
+    return is_everybody(eligible) or annotation.reviewer in eligible
 
 
 def judge(

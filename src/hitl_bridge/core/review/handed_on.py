@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from hitl_bridge.core.deadlines import WorkingHours, shift
 from hitl_bridge.core.model import ADJUDICATION, Annotation, Decision, Item, ItemState, Op, Request, Route
+from hitl_bridge.core.review.consensus import is_everybody
 
 DISPUTED = "Reviewers disagree on this item."
 OVERTURNED = "A check of this item disagrees with the model."
 ESCALATED = "A reviewer asks that an adjudicator decides."
 CHALLENGED = "A reviewer challenges the decision on this item."
+NOT_THEIRS = "Asked again: it is for somebody else than who asked for this, made the decision or has judged the item before."
 LATE_THERE = "handed over by {pool}, where nobody finished it in time"
 
 
@@ -78,10 +80,37 @@ def challenges(item: Item, standing: Decision | None, elsewhere: Sequence[Annota
     return tuple(each for each in asks(elsewhere, Request.ESCALATE) if each.updated_at > settled_at)
 
 
-def set_aside(item: Item, standing: Decision | None, elsewhere: Sequence[Annotation]) -> frozenset[str]:
-    """Who should not adjudicate this round of `item`: who asked for an adjudicator, and who made the decision in question."""
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Who leaves the present round of an item to others: who `asked` for it, who made the `decided` one in question, who has
+    `judged` the item before (or, in a review, has returned it to the reviewers)."""
+
+    asked: frozenset[str] = frozenset()
+    decided: frozenset[str] = frozenset()
+    judged: frozenset[str] = frozenset()
+
+    def left_out(self, eligible: Collection[str], needed: int) -> frozenset[str]:
+        """Who of the `eligible` is not heard. Who asked never is: that would be settling one's own request. The others are where
+        fewer than `needed` would be left: two people who make up a pool have nobody else to settle what they dispute. Of a pool
+        that means everybody nobody knows whom it has beside those who judged."""
+        if is_everybody(eligible):
+            return self.asked | self.decided
+        partial = self.decided | self.judged
+        return self.asked | (partial if len(frozenset(eligible) - self.asked - partial) >= needed else frozenset())
+
+    def leaves_nobody(self, eligible: Collection[str]) -> bool:
+        """Whether everybody who may settle the round is who asked for it, so that it waits until somebody else may."""
+        return not is_everybody(eligible) and frozenset(eligible) <= self.asked
+
+
+def aside(item: Item, standing: Decision | None, elsewhere: Sequence[Annotation]) -> Aside:
+    """Who leaves the present round of `item` to others, by the answers to other questions than its own (`elsewhere`)."""
+    returned = frozenset(each.reviewer for each in asks(elsewhere, Request.RETURN))
     if item.route.tier != ADJUDICATION:
-        return frozenset()
-    asked = {each.reviewer for each in asks(elsewhere, Request.ESCALATE)}
+        return Aside(judged=returned)
     in_question = standing is not None and standing.op is not Op.REMOVE and standing.round < item.round
-    return frozenset(asked | set(standing.reviewers if standing is not None and in_question else ()))
+    return Aside(
+        asked=frozenset(each.reviewer for each in asks(elsewhere, Request.ESCALATE)),
+        decided=frozenset(standing.reviewers if standing is not None and in_question else ()),
+        judged=frozenset(each.reviewer for each in elsewhere if each.answer is not None and each.answer.request is None),
+    )

@@ -38,11 +38,12 @@ from hitl_bridge.core.review.handed_on import (
     CHALLENGED,
     DISPUTED,
     ESCALATED,
+    NOT_THEIRS,
     OVERTURNED,
     ReviewTerms,
+    aside,
     asks,
     challenges,
-    set_aside,
     to_adjudicator,
     to_reviewers,
 )
@@ -125,7 +126,8 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
         standing: the decision that holds now, if any.
         same: whether two outputs say the same, by value.
     """
-    answers = _counting(item, given, standing, policy)
+    left_out = aside(item, standing, given.elsewhere).left_out(policy.eligible, policy.needed)
+    answers = _counting(item, given, standing, left_out, policy)
     handed_on = _handed_on(item, given, standing, answers, policy, now)
     if handed_on is not None:
         return handed_on
@@ -135,7 +137,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
         return _decided(item, consensus, _supported(standing, given), same, now)
     withdrawal = None if _holds_meanwhile(item, standing, given) else _withdrawal(standing, now)
     if consensus.agreement is Agreement.INCOMPLETE and _seats_are_used_up(given.present, _seats(policy)):
-        lacks = note(given.present, policy.demands)
+        lacks = note(given.present, policy.demands) or _not_theirs(given, left_out)
         route = replace(item.route, note=lacks or item.route.note)
         following = replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
         return Settled(
@@ -169,13 +171,24 @@ def _one_more(item: Item, answers: int, policy: SettlePolicy) -> Item:
     return replace(item, state=ItemState.QUEUED, round=item.round + 1, route=route)
 
 
-def _counting(item: Item, given: Given, standing: Decision | None, policy: SettlePolicy) -> tuple[Annotation, ...]:
-    """The answers that count. Those who should leave an adjudication to others are not heard, if there are others."""
+def _counting(
+    item: Item, given: Given, standing: Decision | None, left_out: Collection[str], policy: SettlePolicy
+) -> tuple[Annotation, ...]:
+    """The answers that count. Those who leave the round to others are not heard, but for what was decided before others came."""
     answers = whole(deciding_answers((*given.earlier, *given.present), policy.eligible), policy.demands)
-    aside = set_aside(item, standing, given.elsewhere)
-    if policy.eligible and set(policy.eligible) <= aside:
-        return answers
-    return tuple(each for each in answers if each.reviewer not in aside)
+    return tuple(each for each in answers if each.reviewer not in left_out or _is_behind(standing, item, each))
+
+
+def _is_behind(standing: Decision | None, item: Item, answer: Annotation) -> bool:
+    """Whether the decision of this very round rests on that answer: who joins later does not undo it."""
+    made_now = standing is not None and standing.op is not Op.REMOVE and standing.round == item.round
+    return standing is not None and made_now and _named(answer.key) in {_named(key) for key in standing.annotations}
+
+
+def _not_theirs(given: Given, left_out: Collection[str]) -> str:
+    """For those who are asked again, where somebody answered who leaves the round to others."""
+    answered = any(each.state is AnnotationState.ANSWER and each.reviewer in left_out for each in given.present)
+    return NOT_THEIRS if answered else ""
 
 
 def _handed_on(

@@ -15,9 +15,10 @@ from math import floor
 from hitl_bridge.core import draws
 from hitl_bridge.core.assignment import Assignment, Unplaced, Work, Worker, assign
 from hitl_bridge.core.deadlines import WorkingHours, a_week, shift
-from hitl_bridge.core.model import ADJUDICATION, Item, ItemId, TaskState
+from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, ItemId, TaskState
 from hitl_bridge.core.people import WEEKLY, Person
 from hitl_bridge.core.policy import ReviewPolicy
+from hitl_bridge.core.review.handed_on import Aside, aside
 from hitl_bridge.core.skills import Cell, Record, Skills, learn
 from hitl_bridge.core.sync import Hands, push_key
 from hitl_bridge.ports import Clock, PeopleStore, StateStore
@@ -59,8 +60,8 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """An item's present round: seats that somebody has, in `theirs` those that are not in the labeling service yet; and who has
-    answered the item before, in this tier (`alike`) or elsewhere."""
+    """An item's present round: seats that somebody has, in `theirs` those that are not in the labeling service yet; who has
+    answered the item before, in this tier (`alike`) or elsewhere; and who leaves it to others."""
 
     item: Item
     seats: int
@@ -68,6 +69,7 @@ class _Round:
     theirs: Mapping[int, str]
     alike: frozenset[str] = frozenset()
     elsewhere: frozenset[str] = frozenset()
+    aside: Aside = field(default_factory=Aside)
 
 
 def hand_out(ports: HandingOut, policy: ReviewPolicy, items: Sequence[Item]) -> Handed:
@@ -99,6 +101,7 @@ def _work(each: _Round, policy: ReviewPolicy, key: bytes) -> Work:
     there = policy.people(item.route.pool, item.route.tier)
     may = frozenset(person for person in there if _reads(person, item, policy.roster)) - frozenset(each.taken.values())
     lacking = each.seats - len(each.taken)
+    may -= each.aside.left_out(may, lacking)
     # Who has judged a dispute's item does not settle it; who is asked to correct something is who said it.
     fresh = may - (each.elsewhere | each.alike if item.route.tier == ADJUDICATION else each.alike)
     same = may & each.alike
@@ -143,23 +146,25 @@ def _rounds(ports: HandingOut, policy: ReviewPolicy, items: Sequence[Item]) -> l
     }
     tasks = ports.store.tasks_by_key(list(keys))
     earlier = [key for key in tasks if keys[key][1] < items[keys[key][0]].round]
-    answered: dict[int, dict[str, set[str]]] = {}
+    answered: dict[int, dict[str, list[Annotation]]] = {}
     for annotation in ports.store.annotations_of(earlier) if earlier else ():
         place, tier = keys[annotation.push_key][0], tasks[annotation.push_key].project_key.tier
-        answered.setdefault(place, {}).setdefault(tier, set()).add(annotation.reviewer)
+        answered.setdefault(place, {}).setdefault(tier, []).append(annotation)
     rounds = []
     for place, item in enumerate(items):
         seats = {seat: tasks.get(push_key(ports.key, item, seat)) for seat in range(_seats(item, policy))}
         taken = {seat: task for seat, task in seats.items() if task is not None and task.state in _TAKEN}
-        tiers = answered.get(place, {})
+        alike = answered.get(place, {}).pop(item.route.tier, [])
+        elsewhere = [each for some in answered.get(place, {}).values() for each in some]
         rounds.append(
             _Round(
                 item,
                 _seats(item, policy),
                 {seat: task.project_key.reviewer for seat, task in taken.items()},
                 {seat: task.project_key.reviewer for seat, task in taken.items() if task.state is not TaskState.LIVE},
-                frozenset(tiers.get(item.route.tier, ())),
-                frozenset(person for tier, people in tiers.items() if tier != item.route.tier for person in people),
+                frozenset(each.reviewer for each in alike),
+                frozenset(each.reviewer for each in elsewhere),
+                aside(item, None, elsewhere),
             )
         )
     return rounds

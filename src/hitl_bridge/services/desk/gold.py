@@ -26,11 +26,12 @@ from hitl_bridge.core.gold import (
     next_lessons,
     paired,
 )
-from hitl_bridge.core.model import JSON, BatchId, Item, ItemId, Purpose
+from hitl_bridge.core.model import ADJUDICATION, JSON, BatchId, Item, ItemId, Purpose
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.triage.tiers import triage_of
 from hitl_bridge.ports import Batch, Clock, RowChecker, StateStore, TriageEngine
 from hitl_bridge.ports.gold import AskedGold, BankedItem, GoldStore
+from hitl_bridge.services.desk.people import end_lessons
 from hitl_bridge.services.intake.queueing import pool_of, prediction_of
 
 SOURCE = "gold"
@@ -158,8 +159,7 @@ def _batch(prefix: str, key: bytes, named: Sequence[str], now: datetime) -> Batc
 def _teach(
     ports: GoldPorts, policy: ReviewPolicy, pupil: Learner, bank: Sequence[KnownItem]
 ) -> tuple[Batch, list[AskedGold]] | None:
-    pool = policy.pools.get(pupil.pool)
-    if pool is None or pupil.person not in pool.reviewers:
+    if not _learns(pupil, policy):
         return None
     lessons, now = next_lessons(ports.key, pupil, bank, policy.gold), ports.clock.now()
     if not lessons:
@@ -168,6 +168,12 @@ def _teach(
     batch = _batch(TRAINING, ports.key, [pupil.pool, pupil.person, *(each.item_id for each in lessons)], now)
     copies = [(each, lesson(each, pupil, tier, batch.batch_id, now, ports.key)) for each in lessons]
     return batch, [AskedGold(copy, known.item_id, pupil.pool, person=pupil.person) for known, copy in copies]
+
+
+def _learns(pupil: Learner, policy: ReviewPolicy) -> bool:
+    """Not who has left the pool meanwhile, nor who settles its disputes."""
+    pool = policy.pools.get(pupil.pool)
+    return pool is not None and pupil.person in pool.reviewers and pupil.person not in pool.adjudicators
 
 
 def newly_learning(policy: ReviewPolicy, joined: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -185,12 +191,23 @@ def begin_learning(gold: GoldStore, policy: ReviewPolicy, joined: Sequence[tuple
 
 
 def pass_learners(ports: GoldPorts, policy: ReviewPolicy) -> int:
-    """Lets the answers of those count from now on who have shown enough; returns how many."""
+    """Lets the answers of those count from now on who have shown enough, or are trusted to settle disputes; returns how many."""
     learners = ports.gold.learners()
     if not learners:
         return 0
-    bank = known_items(ports, policy, ports.gold.bank())
-    passed = 0
+    trusted = [each for each in learners if _adjudicates(each, policy)]
+    for each in trusted:
+        ports.gold.passed(each, ports.clock.now())
+    end_lessons(ports.store, {(each.pool, each.person) for each in trusted if each.open}, ports.clock)
+    return len(trusted) + _pass_by_answers(ports, policy, [each for each in learners if each not in trusted])
+
+
+def _adjudicates(pupil: Learner, policy: ReviewPolicy) -> bool:
+    return pupil.person in policy.people(pupil.pool, ADJUDICATION) and pupil.person in policy.pools[pupil.pool].adjudicators
+
+
+def _pass_by_answers(ports: GoldPorts, policy: ReviewPolicy, learners: Sequence[Learner]) -> int:
+    bank, passed = known_items(ports, policy, ports.gold.bank()), 0
     for each in learners:
         there = sum(known.pool == each.pool for known in bank)
         if each.has_passed(policy.gold, there, policy.kind.same):
@@ -210,6 +227,7 @@ def learning(gold: GoldStore, policy: ReviewPolicy) -> tuple[Learning, ...]:
             policy.gold.onboarding,
         )
         for each in gold.learners()
+        if _learns(each, policy)
     )
 
 
@@ -229,10 +247,7 @@ def stock(ports: GoldPorts, policy: ReviewPolicy) -> GoldStock:
     learners = [each for each in ports.gold.learners() if not each.open] if policy.gold.onboarding else []
     bank = known_items(ports, policy, rows) if learners else []
     waiting = Counter(
-        each.pool
-        for each in learners
-        if each.pool in policy.pools and each.person in policy.pools[each.pool].reviewers
-        if not next_lessons(ports.key, each, bank, policy.gold)
+        each.pool for each in learners if _learns(each, policy) and not next_lessons(ports.key, each, bank, policy.gold)
     )
     return GoldStock(len(rows), ports.gold.left(), waiting)
 

@@ -8,10 +8,11 @@ the process died is sent again, word for word and under the same number. So a no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from hitl_bridge.core.audits.lots import LotVerdict
+from hitl_bridge.core.lasting import ADJUDICATORS, LASTING, PROJECT, Lasting, figures_aside, notices_of
 from hitl_bridge.core.model import JSON, Project
 from hitl_bridge.core.notices import Notice, NoticeTerms, Text, compose, pause
 from hitl_bridge.errors import RefusedForSafety, UnknownName
@@ -161,14 +162,29 @@ def of_lots(rows: Sequence[LotRow], terms: NoticeTerms, now: datetime) -> Iterat
                 yield Notice("lot", row.lot.lot_id, channel, {"lot_id": row.lot.lot_id})
 
 
-def of_troubles(troubles: Sequence[Trouble], terms: NoticeTerms, now: datetime) -> Iterator[Notice]:
-    """Projects in which nothing is done until a person decides; told anew each day that it lasts."""
-    for each in troubles:
-        if each.exit_code != RefusedForSafety.exit_code:
-            continue
-        said: Mapping[str, JSON] = {"project": each.project, "reason": each.reason, "remedy": each.remedy}
-        for channel in terms.lead:
-            yield Notice("project", f"{each.project}\n{each.reason}\n{now:%Y-%m-%d}", channel, said)
+@dataclass(frozen=True, slots=True)
+class Amiss:
+    """What lasts until a person acts: `troubles` of the last cycle; by pool, how many items nobody there may settle."""
+
+    troubles: Sequence[Trouble] = ()
+    nobody_settles: Mapping[str, int] = field(default_factory=dict)
+
+
+def of_what_lasts(store: NoticeStore, amiss: Amiss, terms: NoticeTerms, now: datetime) -> Iterator[Notice]:
+    """That projects are stopped, that nobody may adjudicate: when it begins, when it is much worse, when it is over."""
+    stopped = [_stopped(each) for each in amiss.troubles if each.exit_code == RefusedForSafety.exit_code]
+    waiting = [_nobody_settles(pool, items) for pool, items in amiss.nobody_settles.items()]
+    away = {(PROJECT, each.project) for each in amiss.troubles}  # what could not be read may be stopped still
+    yield from notices_of([*stopped, *waiting], away, store.of_kinds(LASTING), terms.lead, now)
+
+
+def _stopped(each: Trouble) -> Lasting:
+    said: Mapping[str, JSON] = {"project": each.project, "reason": each.reason, "remedy": each.remedy}
+    return Lasting(PROJECT, each.project, figures_aside(each.reason), each.much, said)
+
+
+def _nobody_settles(pool: str, items: int) -> Lasting:
+    return Lasting(ADJUDICATORS, pool, "", items, {"pool": pool, "items": items})
 
 
 def of_reviewers(notices: Mapping[str, int], terms: NoticeTerms, now: datetime) -> Iterator[Notice]:

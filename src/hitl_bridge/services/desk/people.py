@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from hitl_bridge.core.gold import is_training
 from hitl_bridge.core.lifecycle import OPEN
-from hitl_bridge.core.model import TaskState
+from hitl_bridge.core.model import ItemState, TaskState
 from hitl_bridge.core.people import Role, RosterChange, Seat, Term, roster_change, seats
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.ports import Accounts, Clock, NewAccount, PeopleStore, StateStore
+from hitl_bridge.ports import Accounts, Clock, NewAccount, PeopleStore, Settlement, StateStore
 
 REVIEWER_LEFT = "its reviewer has left the roster; asked again"
+LESSON_ENDED = "nobody has to learn by it any more"
 _THERE = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
 
 KeepPassword = Callable[[NewAccount], None]
@@ -72,15 +74,18 @@ def keep_roster(store: PeopleStore, policy: ReviewPolicy, clock: Clock, learn: L
 
 
 def newcomers(change: RosterChange, terms: Sequence[Term]) -> list[tuple[str, str]]:
-    """Reviewers who have joined and never were there before, by pool and e-mail."""
-    before = {term.seat for term in terms}
-    return [(seat.pool, seat.email) for seat in change.joined if seat.role is Role.REVIEWER and seat not in before]
+    """Reviewers who have joined and never were there before, as adjudicators either, by pool and e-mail."""
+    before = {(term.seat.pool, term.seat.email) for term in terms}
+    joined = [(seat.pool, seat.email) for seat in change.joined if seat.role is Role.REVIEWER]
+    return [each for each in joined if each not in before]
 
 
 def release(store: StateStore, left: Collection[Seat], clock: Clock) -> int:
     """Asks again what waits in the projects of people who have `left`; returns how many tasks were closed. What they answered
-    in time stays."""
+    in time stays. What they were to learn by nobody is asked any more."""
     gone = {(seat.pool, seat.email) for seat in left}
+    if gone:
+        end_lessons(store, gone, clock)
     waiting = {(item.item_id, item.revision, item.round) for item in store.items_in(*OPEN)} if gone else set()
     theirs = [
         task.push_key
@@ -90,6 +95,18 @@ def release(store: StateStore, left: Collection[Seat], clock: Clock) -> int:
     answered = {each.push_key for each in store.standing_annotations(theirs)} if theirs else set()
     unanswered = [key for key in theirs if key not in answered]
     return store.close_gone(unanswered, REVIEWER_LEFT, clock.now()) if unanswered else 0
+
+
+def end_lessons(store: StateStore, people: Collection[tuple[str, str]], clock: Clock) -> int:
+    """Withdraws what these people, by pool and e-mail, were still to learn by; returns how many items."""
+    pools = {"/".join(each) for each in people}
+    theirs = [item for item in store.items_in(*OPEN) if is_training(item) and item.route.pool in pools]
+    ended = [Settlement(item.item_id, item.revision, ItemState.WITHDRAWN, event=LESSON_ENDED) for item in theirs]
+    if ended:
+        store.record_settlements(ended, clock.now())
+        items = {item.item_id for item in theirs}
+        store.close_gone([task.push_key for task in store.tasks_in(*_THERE) if task.item_id in items], LESSON_ENDED, clock.now())
+    return len(ended)
 
 
 def sync_reviewers(ports: PeoplePorts, policy: ReviewPolicy, *, make: bool = False, dry_run: bool = False) -> ReviewersResult:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hitl_bridge.core.gold import GoldTerms
+from hitl_bridge.core.notices import NAME_SOMEBODY, ONLY_WHO_ASKED
 from hitl_bridge.core.people import Role, Term
 from hitl_bridge.errors import BridgeError, StoreUnavailable
 from hitl_bridge.ports import ServiceStatus
@@ -50,6 +51,7 @@ class Probes:
         channels: what is wrong with the address of each channel that notices go to; None where nothing is.
         gold: how many known items are in the bank, and who waits for them.
         terms: who may review where, and who might once, as it is written down.
+        nobody_settles: by pool, how many items wait for an adjudicator whom nobody there may be.
     """
 
     git_version: Callable[[], str]
@@ -62,6 +64,7 @@ class Probes:
     channels: Callable[[Settings], Mapping[str, str | None]] = field(default=lambda _: {})
     gold: Callable[[Settings], GoldStock] = field(default=lambda _: GoldStock())
     terms: Callable[[Settings], Sequence[Term]] = field(default=lambda _: ())
+    nobody_settles: Callable[[Settings], Mapping[str, int]] = field(default=lambda _: {})
 
 
 _Look: TypeAlias = "Callable[[Settings, Probes], Iterator[Check]]"
@@ -237,6 +240,17 @@ def _pools(settings: Settings, probes: Probes) -> Iterator[Check]:
         )
 
 
+def _adjudicators(settings: Settings, probes: Probes) -> Iterator[Check]:
+    try:
+        waiting = probes.nobody_settles(settings)
+    except StoreUnavailable:
+        yield Check("adjudicators", None, "not looked at: the store comes first")
+        return
+    for pool, items in sorted(waiting.items()):
+        found = f"{items:,} item(s) of pool {pool} wait for an adjudicator, and nobody may be it: {ONLY_WHO_ASKED}"
+        yield Check("adjudicators", False, found, NAME_SOMEBODY)
+
+
 _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("repository", _repository),
     ("store", _store),
@@ -245,6 +259,7 @@ _OF_SETTINGS: tuple[tuple[str, _Look], ...] = (
     ("notices", _notices),
     ("gold bank", _gold),
     ("pools", _pools),
+    ("adjudicators", _adjudicators),
 )
 
 

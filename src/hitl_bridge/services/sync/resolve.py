@@ -95,20 +95,21 @@ def _settled(reviews: Sequence[OpenReview], terms: _Terms, now: datetime) -> lis
 
 
 def _judged(review: OpenReview, terms: _Terms, now: datetime) -> Settled:
-    return settle(review.item, _given(review), review.decision, terms.of(review), terms.policy.kind.same, now)
+    return settle(review.item, given(review), review.decision, terms.of(review), terms.policy.kind.same, now)
 
 
 def _known(review: OpenReview, terms: _Terms) -> Settled:
     """Nothing is decided on what is known."""
     if not is_training(review.item):
-        return settle_mixed_in(review.item, _given(review), terms.policy.settling(review.item, review.tasks))
+        return settle_mixed_in(review.item, given(review), terms.policy.settling(review.item, review.tasks))
     known = terms.lessons(review.item)
     if known is None:
         return Settled(Agreement.AGREED, ItemState.WITHDRAWN, reason=ANSWERED)
-    return settle_lesson(review.item, _given(review), known, terms.policy.kind)
+    return settle_lesson(review.item, given(review), known, terms.policy.kind)
 
 
-def _given(review: OpenReview) -> Given:
+def given(review: OpenReview) -> Given:
+    """Its answers, by what they were asked."""
     alike = asked_alike(review.item, review.tasks)
     earlier = tuple(each for each in review.earlier if each.push_key in alike)
     return Given(review.annotations, earlier, tuple(each for each in review.earlier if each.push_key not in alike))

@@ -44,6 +44,7 @@ def refuse_emptied(project: Project, listed: int, known: int) -> None:
         raise ProjectChanged(
             f"Project {project.title!r} lists only {listed} of {known} tasks; nothing was changed.",
             remedy="If that is right: hitl-bridge pull --accept-lost",
+            much=gone,
         )
 
 

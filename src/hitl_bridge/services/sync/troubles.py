@@ -11,16 +11,18 @@ from hitl_bridge.errors import AccessRefused, BridgeError, LabelingUnavailable
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """A `project` (its title) on which nothing could be done, why, and what to do about it. `exit_code` is that of the
-    error which it would have been: 3 for trying again, 4 where a person has to decide."""
+    error which it would have been: 3 for trying again, 4 where a person has to decide. `much` tells how much of it there is, 0
+    where that can't be counted."""
 
     project: str
     reason: str
     remedy: str
     exit_code: int
+    much: int = 0
 
 
 def trouble(project: str, error: BridgeError) -> Trouble:
-    return Trouble(project, error.message, error.remedy, error.exit_code)
+    return Trouble(project, error.message, error.remedy, error.exit_code, error.much)
 
 
 def raise_if_all(errors: Sequence[BridgeError], projects: int) -> None:
