@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/dev.lock
 DEMO   ?= .demo/support-inbox
 MINUTES ?= 15
+# One more than there are cores: half of the time a test waits for Label Studio, a browser or a database.
+WORKERS ?= $(shell nproc >/dev/null 2>&1 && expr $$(nproc) + 1 || echo auto)
 
 .PHONY: help setup demo demo-images test test-fast soak crash check format lock clean
 
@@ -28,10 +30,10 @@ demo-images: setup  ## The same on handwritten digits.
 	@$(BIN)/hitl-bridge demo --images .demo/digits
 
 test: setup      ## Every test, on SQLite, PostgreSQL, DVC, git, a real Label Studio and a real browser.
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## Tests that need neither a Label Studio nor a browser.
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not live and not browser"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not live and not browser"
 
 soak: setup      ## Two daemons, a bad network, people, and kills at random, for MINUTES=15 (SEED=n draws the same again).
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

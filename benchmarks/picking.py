@@ -17,6 +17,7 @@ import numpy.typing as npt
 from queries import Query
 from scipy.sparse import issparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
@@ -209,6 +210,14 @@ def first_order(data: Data, seed: int) -> Places:
 
 def accuracy_by_chance(data: Data, seed: int, labels: int) -> float:
     return Learnt.of(data, first_order(data, seed)[:labels], data.truth).accuracy
+
+
+def rising(campaigns: Sequence[Sequence[Round]]) -> list[Round]:
+    """The mean of campaigns that had the same rounds, as a curve that never falls (isotonic regression): where a curve that
+    jumps first crosses something is too early by its jumps, and this weighs those down as much as those up."""
+    labels = [each.labels for each in campaigns[0]]
+    means = np.mean([[each.accuracy for each in rounds] for rounds in campaigns], axis=0)
+    return [Round(*each) for each in zip(labels, IsotonicRegression().fit_transform(labels, means).tolist(), strict=True)]
 
 
 def labels_needed(rounds: Sequence[Round], target: float) -> float | None:

@@ -215,6 +215,8 @@ class TestEnvironment:
     def test_the_cache_lies_where_the_environment_says(self, tmp_path: Path) -> None:
         assert cache_dir({"HITL_CACHE_DIR": str(tmp_path)}) == tmp_path
         assert cache_dir({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "hitl-bridge"
+        with pytest.raises(UsageError, match="no home folder"):
+            cache_dir({"HITL_CACHE_DIR": "~nobody-of-this-name/cache"})
 
     def test_a_broken_address_in_the_environment_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="HITL_LABEL_STUDIO_URL must be"):

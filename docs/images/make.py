@@ -42,6 +42,7 @@ TEXT = (
     "Can you look into it and send one of them back?"
 )
 SCORES = {"double_charge": 0.55, "refund_request": 0.33, "invoice_copy": 0.05, "payment_failed": 0.03, "change_plan": 0.02}
+FOLDER = ".demo/support-inbox"
 TRIES = 5
 TERMINAL = """\
 <body style="margin:0;background:#e9ebf2;display:flex;justify-content:center;align-items:center;height:860px">
@@ -148,9 +149,11 @@ def log_in(page: Page, url: str, workspace: Path) -> None:
 
 
 def ending(log: str) -> list[str]:
-    """The demo's last words, from 'What happened' on. Wherever it ran, the picture names the folder of `make demo`."""
+    """The demo's last words, from 'What happened' on. Wherever it ran, the picture names program and folder as `make demo` has
+    them."""
     told = re.search(r"^ +the workspace +(\S+)", log, re.MULTILINE)
-    lines = log.replace(told[1], ".demo/support-inbox").splitlines() if told else log.splitlines()
+    log = log.replace(told[1], FOLDER) if told else log
+    lines = re.sub(r"\S*hitl-bridge -C \S+", f".venv/bin/hitl-bridge -C {FOLDER}", log).splitlines()
     first = max(number for number, line in enumerate(lines) if line.startswith("What happened"))
     last = max(number for number, line in enumerate(lines) if "to stop it" in line)
     return [line.rstrip() for line in lines[first : last + 1]]

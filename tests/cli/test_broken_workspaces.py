@@ -47,6 +47,13 @@ def test_settings_that_are_no_settings(run: Run, workspace: Path, text: str) -> 
     assert "hitl.yaml" in ran.err
 
 
+def test_settings_that_are_a_folder(run: Run, workspace: Path) -> None:
+    (workspace / "hitl.yaml").unlink()
+    (workspace / "hitl.yaml").mkdir()
+    ran = run("status")
+    assert (ran.code, ran.explains_itself(), "Is a directory" in ran.err) == (2, True, True)
+
+
 def test_a_workspace_without_its_key(run: Run, workspace: Path) -> None:
     (workspace / ".hitl" / "workspace.key").unlink()
     ran = run("status")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from hitl_bridge.core.life import tell
+from hitl_bridge.core.model import JSONObject
 
 
 def test_the_life_of_an_item_is_told_in_the_order_of_things() -> None:
@@ -48,3 +49,9 @@ def test_an_item_that_nobody_saw_has_a_life_too() -> None:
     )
     assert "99 % sure" in predicted
     assert "nobody needs to see it" in triaged
+
+
+def test_who_hands_an_item_on_did_not_reject_it() -> None:
+    asked: JSONObject = {"output": None, "request": "escalate"}
+    plea: JSONObject = {"updated_at": "2026-11-22T10:05:00Z", "reviewer": "ana", "answer": asked}
+    assert tell({"annotations": [plea]}) == ["  answered   2026-11-22 10:05 ana: lets an adjudicator decide"]

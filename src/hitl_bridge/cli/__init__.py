@@ -5,26 +5,28 @@ Only typer is imported here; every command imports what it needs when it runs, s
 
 from __future__ import annotations
 
+import io
 import sys
 
 from hitl_bridge.cli.app import app
+from hitl_bridge.cli.ending import written_out
+from hitl_bridge.cli.wording import worded
 from hitl_bridge.errors import BridgeError
 
 __all__ = ["app", "main"]
 
-_INTERRUPTED = 130
-
 
 def main() -> None:
     """Runs the command line. Turns every BridgeError into one paragraph and its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as for errors: a terminal of few characters is told all the same
     try:
-        app()
+        worded(app)()
     except BridgeError as error:
         _explain(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. What was begun is finished by running the command again.\n")
-        sys.exit(_INTERRUPTED)
+        sys.exit(written_out(error.exit_code))
+    except SystemExit as ended:
+        sys.exit(written_out(ended.code if isinstance(ended.code, int) else 0))
 
 
 def _explain(error: BridgeError) -> None:

@@ -29,11 +29,13 @@ from hitl_bridge.cli import (
     thresholds,
     workspace,
 )
+from hitl_bridge.cli.ending import Program
 
 app = typer.Typer(
     name="hitl-bridge",
     help="Between a prediction pipeline and the people who check it in Label Studio.",
     no_args_is_help=True,
+    cls=Program,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -49,7 +51,8 @@ def _version(wanted: bool) -> None:
 def _everywhere(
     context: typer.Context,
     directory: Annotated[
-        Path | None, typer.Option("--directory", "-C", help="The workspace; else the first above here with a hitl.yaml.")
+        Path | None,
+        typer.Option("--directory", "-C", metavar="DIR", help="The workspace; else the first above here with a hitl.yaml."),
     ] = None,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is, and exit.")

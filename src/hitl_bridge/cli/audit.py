@@ -49,7 +49,8 @@ def recall(
     context: typer.Context,
     lot: Annotated[str, typer.Argument(metavar="LOT", help="The lot's id, as in `audit report`.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Where to list them: .jsonl or .csv; else .hitl/recalls/LOT.jsonl.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Where to list them: .jsonl or .csv; else .hitl/recalls/LOT.jsonl."),
     ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,

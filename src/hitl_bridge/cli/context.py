@@ -13,7 +13,7 @@ from hitl_bridge.cli.render import console, grid, print_json
 def similar(
     context: typer.Context,
     item: Annotated[str, typer.Argument(metavar="ITEM", help="The id of an item that people see or saw.")],
-    most: Annotated[int, typer.Option("--most", min=1, max=100, help="How many are shown.")] = 10,
+    most: Annotated[int, typer.Option("--most", metavar="N", min=1, max=100, help="How many are shown.")] = 10,
     as_json: Json = False,
 ) -> None:
     """Show the decided items that are most like this one, each with its decision and why."""

@@ -26,7 +26,7 @@ By = Annotated[str | None, typer.Option("--by", help="Who does this; else git's 
 def daemon(
     context: typer.Context,
     every: Annotated[
-        float | None, typer.Option(help="Seconds between two cycles; else daemon.every of hitl.yaml.", min=1.0)
+        float | None, typer.Option(metavar="SECONDS", help="Between two cycles; else daemon.every of hitl.yaml.", min=1.0)
     ] = None,
 ) -> None:
     """Repeat the cycle until stopped (SIGTERM or Ctrl-C), whoever is away meanwhile; a second daemon stands by."""

@@ -51,7 +51,7 @@ def diff(
     context: typer.Context,
     older: Annotated[str, typer.Argument(help="A dataset version, like v0.3.0.")],
     newer: Annotated[str | None, typer.Argument(help="Another one; the latest if not given.")] = None,
-    limit: Annotated[int, typer.Option(help="How many items the table shows.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many items the table shows.", min=1)] = 50,
     as_json: Json = False,
 ) -> None:
     """What changed between two dataset versions: which items, by whom, and why."""

@@ -9,7 +9,7 @@ import typer
 
 
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make the demo's workspace.")] = Path("hitl-demo"),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make the demo's workspace.")] = Path("hitl-demo"),
     human: Annotated[bool, typer.Option("--human", help="Answer a dozen tasks yourself, in the browser.")] = False,
     images: Annotated[bool, typer.Option("--images", help="Handwritten digits instead of the support inbox.")] = False,
     url: Annotated[str | None, typer.Option(help="Your own Label Studio; its token in HITL_LABEL_STUDIO_TOKEN.")] = None,

@@ -17,7 +17,9 @@ _SHOWN = 50
 
 def doubtful_labels(
     context: typer.Context,
-    ask: Annotated[int | None, typer.Option("--ask", min=1, help="Send so many of the most doubtful back to people.")] = None,
+    ask: Annotated[
+        int | None, typer.Option("--ask", metavar="N", min=1, help="Send so many of the most doubtful back to people.")
+    ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Who asks; else git's user.name.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which would be asked again, and write nothing.")] = False,
     as_json: Json = False,

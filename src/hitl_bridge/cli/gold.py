@@ -52,7 +52,7 @@ def _standing(result: GoldResult) -> dict[str, object]:
 @app.command()
 def remove(
     context: typer.Context,
-    items: Annotated[list[str], typer.Argument(metavar="ITEM…", help="Ids of items.")],
+    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="Ids of items.")],
     by: By = None,
     as_json: Json = False,
 ) -> None:

@@ -14,7 +14,7 @@ from hitl_bridge.errors import UsageError
 
 def backup(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; else .hitl/backups/, by the time.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where to; else .hitl/backups/, by the time.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Make none: read FILE through and hold it against its notes.")] = False,
     as_json: Json = False,
 ) -> None:

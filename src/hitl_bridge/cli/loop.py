@@ -24,9 +24,7 @@ _SHOWN_PROBLEMS = 20
 
 def ingest(
     context: typer.Context,
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE…", help="JSONL, CSV or Parquet; - reads JSONL from standard input.")
-    ],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet; - reads JSONL from standard input.")],
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:

@@ -100,7 +100,9 @@ def _leave(unpublished: str | None) -> None:
 def predict(
     context: typer.Context,
     inputs: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with item_id and input.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write the predictions (JSONL).")] = Path("predictions.jsonl"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the predictions (JSONL).")] = Path(
+        "predictions.jsonl"
+    ),
     candidate: Annotated[bool, typer.Option(help="Ask the candidate instead of the champion.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -20,15 +20,24 @@ Sign = Annotated[bool, typer.Option("--sign", help="Sign the tag here, with the 
 
 def workspace_root(context: typer.Context) -> Path:
     """The workspace that the command is about. Raises UsageError outside of one."""
-    start = (context.obj or Path.cwd()).resolve()
+    start = (context.obj or _here()).resolve()
     candidates = [start] if context.obj else [start, *start.parents]
     for folder in candidates:
-        if (folder / "hitl.yaml").is_file():
+        if (folder / "hitl.yaml").exists():
             return folder
     raise UsageError(
         f"There is no hitl.yaml in {start}" + (" or above it." if not context.obj else "."),
         remedy="Change into a workspace, name one with -C DIR, or make one with `hitl-bridge init`.",
     )
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "The current folder is no longer there.", remedy="Change into a workspace, or name one with -C DIR."
+        ) from None
 
 
 def open_workspace(context: typer.Context) -> Bridge:

@@ -88,7 +88,7 @@ def list_failures(context: typer.Context, as_json: Json = False) -> None:
 @failures.command()
 def retry(
     context: typer.Context,
-    item: Annotated[str | None, typer.Argument(metavar="[ITEM]", help="The item's id, as in the list.")] = None,
+    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="The item's id, as in the list.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every item in the list.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="What was mended, for those who come after.")] = "asked to try again",
     by: By = None,

@@ -22,13 +22,18 @@ def plan(
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="FILE", help="Another hitl.yaml, to see beside today's policy.")
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=1, max=_MOST_DAYS, help="Plan for so many days; figures are a day's.")] = 7,
-    items: Annotated[int | None, typer.Option("--items", min=1, help="Plan for the next so many items instead.")] = None,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, max=_MOST_DAYS, help="Plan for so many days; figures are a day's.")
+    ] = 7,
+    items: Annotated[
+        int | None, typer.Option("--items", metavar="N", min=1, help="Plan for the next so many items instead.")
+    ] = None,
     hours_a_day: Annotated[
-        float | None, typer.Option("--hours-a-day", min=0.1, help="Hours that all reviewers together have; else as was worked.")
+        float | None,
+        typer.Option("--hours-a-day", metavar="N", min=0.1, help="Hours that all reviewers together have; else as was worked."),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="The model version to look at; else the newest.")] = None,
-    last: Annotated[int | None, typer.Option("--last", min=1, help="Only the last so many recorded days.")] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", min=1, help="Only the last so many recorded days.")] = None,
     chart: Annotated[Path | None, typer.Option("--chart", metavar="FILE.svg", help="Draw the figures into this file.")] = None,
     as_json: Json = False,
 ) -> None:

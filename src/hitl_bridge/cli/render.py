@@ -15,18 +15,18 @@ from hitl_bridge.core.model import JSON
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 def console() -> Console:
-    from rich.console import Console
+    from hitl_bridge.cli.screen import Screen
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Screen()
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output, and nothing else."""
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """One JSON document on standard output, and nothing else. Where that is not UTF-8, other characters are written as `\\u…`."""
+    plainly = not sys.stdout.encoding.lower().startswith("utf")
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=plainly, indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: object) -> JSON:
@@ -48,37 +48,21 @@ def plain(value: object) -> JSON:
 
 def facts(title: str, rows: Mapping[str, object]) -> None:
     """A small table: a name and what is true of it."""
-    from rich.table import Table
-    from rich.text import Text
+    from hitl_bridge.cli.screen import paired
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in rows.items():
-        table.add_row(Text(name, style="dim"), Text(_told(value), overflow="fold"))
-    console().print(table)
+    target = console()
+    target.print(paired(title, [(name, _told(value)) for name, value in rows.items()], target.width))
 
 
 def grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]], *, spare: int = 0) -> None:
-    """A table with heads. Text from data is shown as it is: no markup in it is obeyed. Where it is wider than the screen, the
-    last `spare` columns are left out, and words that are too long go on in the next line: nothing is cut off."""
-    table, target = _table(title, heads, rows), console()
-    if spare and target.measure(table, options=target.options.update(max_width=_ANY_WIDTH)).maximum > target.width:
-        table = _table(title, heads[:-spare], [row[:-spare] for row in rows])
-    target.print(table)
+    """A table with heads. Text from data is shown as it is: no markup in it is obeyed. Nothing is cut off and no word is broken:
+    where the table is wider than the screen, the last `spare` columns are left out, cells go on in the next line, and where
+    that does not help either, each row is told as lines of its own."""
+    from hitl_bridge.cli.screen import tabled
 
-
-_ANY_WIDTH = 10_000
-
-
-def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    columns = (Column(head, overflow="fold") for head in heads)
-    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(_told(cell)) for cell in row))
-    return table
+    target = console()
+    told = [[_told(cell) for cell in row] for row in rows]
+    target.print(tabled(title, heads, told, target.width, spare=spare))
 
 
 def _told(value: object) -> str:
@@ -106,7 +90,8 @@ def progress(text: str, *, hidden: bool = False) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=hidden or not screen.is_terminal) as bar:
         task = bar.add_task(text, total=None)
 
         def advance(done: int, total: int) -> None:

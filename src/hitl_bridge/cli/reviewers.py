@@ -47,7 +47,7 @@ def sync(
 
 def adopt(
     context: typer.Context,
-    project: Annotated[int, typer.Option("--project", help="The project's number in Label Studio.")],
+    project: Annotated[int, typer.Option("--project", metavar="N", help="The project's number in Label Studio.")],
     control: Annotated[str, typer.Option("--control", help="The control of its label config that holds the answer.")],
     id_field: Annotated[
         str | None, typer.Option("--id-field", help="The field of the tasks' data that holds your own item id.")

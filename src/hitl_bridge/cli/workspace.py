@@ -14,7 +14,7 @@ _WITH_PROBLEMS = 1
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The workspace to make.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The workspace to make.")] = Path(),
     task: Annotated[
         str | None, typer.Option(help="text-classification, multi-label-text, entities or image-classification.")
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from hitl_bridge.core.model import JSON, Op
+from hitl_bridge.core.model import JSON, Op, Request
 
 
 def tell(life: Mapping[str, JSON]) -> list[str]:
@@ -72,7 +72,11 @@ def _answered(annotation: Mapping[str, JSON]) -> str:
     if not isinstance(answer, Mapping):
         return _line("answered", f"{who}: {annotation.get('state')} {annotation.get('reason') or ''}".rstrip())
     why = answer.get("rationale")
-    return _line("answered", f"{who}: {_said(answer.get('output'))}" + (f" – “{why}”" if why else ""))
+    said = _PLEAS.get(str(answer.get("request"))) or _said(answer.get("output"))
+    return _line("answered", f"{who}: {said}" + (f" – “{why}”" if why else ""))
+
+
+_PLEAS: Mapping[str, str] = {Request.ESCALATE: "lets an adjudicator decide", Request.RETURN: "returns it to the reviewers"}
 
 
 def _is_a_person_s(event: Mapping[str, JSON]) -> bool:

@@ -220,7 +220,8 @@ def _parsed(path: Path) -> configparser.ConfigParser:
 def _outer_settings() -> tuple[Path, Path]:
     mac = sys.platform == "darwin"
     support = "Library/Application Support"
-    user = Path.home() / support if mac else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  (a user may have none: this stays as it is, `Path.home` raises)
+    user = home / support if mac else Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     machine = Path("/") / support if mac else Path("/etc/xdg")
     directories = (
         Path(os.environ.get("DVC_GLOBAL_CONFIG_DIR") or user / "dvc"),
