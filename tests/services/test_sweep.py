@@ -177,6 +177,28 @@ def test_doubles_with_answers_both_stay_and_all_answers_are_to_the_same_question
     assert bench.decision("t-1").reviewers == (ANA, BEN)
 
 
+@pytest.mark.catalogue("A10", "B7")
+@pytest.mark.parametrize(("deleted", "left"), [(0, BEN), (1, ANA)])
+def test_what_was_said_on_one_of_two_doubles_is_deleted_with_it(bench: Bench, deleted: int, left: str) -> None:
+    bench.pushed(row("t-1", COMPREHENSIVE))
+    first = bench.task_id("t-1")
+    bench.answer("t-1", ANA, "cancel")
+    second = bench.labeling.double(first)
+    bench.labeling.answer(second, BEN, CANCEL)
+    bench.bridge.pull(sweep=True)
+    bench.bridge.resolve()
+    bench.labeling.delete_task((first, second)[deleted])
+    result = bench.bridge.pull(sweep=True)
+    assert (result.tombstones, result.lost, result.troubles) == (1, 0, ())
+    assert [each.reviewer for each in standing(bench, "t-1")] == [left]
+    assert bench.task_id("t-1") == (second, first)[deleted]
+    bench.bridge.resolve()
+    assert (bench.state("t-1"), list(bench.bridge.store.uncommitted())) == ("answered", [])
+    before = bench.database()
+    assert bench.bridge.pull(sweep=True).tombstones == 0
+    assert bench.database() == before
+
+
 @pytest.mark.catalogue("A1", "A10")
 def test_a_double_that_nobody_has_touched_is_found_before_anybody_has_answered_anything(bench: Bench) -> None:
     """It is in no list of answers, and when the first answer comes it is older than what is read then."""

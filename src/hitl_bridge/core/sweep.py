@@ -28,7 +28,8 @@ class ManifestTask:
 
 @dataclass(frozen=True, slots=True)
 class KnownTask:
-    """A live task as we know it. `created_at` is None where it was not asked for yet."""
+    """A live task as we know it. `created_at` is None where it was not asked for yet, and empty for a double of it: that is read
+    whole each time."""
 
     push_key: PushKey
     created_at: str | None

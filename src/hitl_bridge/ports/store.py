@@ -192,7 +192,8 @@ class StateStore(Attempts, Waits, Protocol):
         """The labeling service was restored from a backup: the project's next epoch, its cursor forgotten, with an event."""
 
     def what_is_known(self, project: Project) -> Mapping[TaskId, KnownTask]:
-        """The project's live tasks by id, with the annotations that stand on them in the present epoch."""
+        """The project's live tasks by id, with the annotations that stand on them in the present epoch; and doubles of those on
+        which annotations stand, whose creation time is empty."""
 
     def newest_annotations(self, project: Project, most: int) -> list[Annotation]:
         """The latest revisions of the `most` annotations with the highest ids of the present epoch that stand on live tasks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -63,19 +64,27 @@ def what_is_known(connection: Connection, project: Project) -> Mapping[TaskId, K
     wanted = sa.select(review_tasks.c.push_key, review_tasks.c.task_id, review_tasks.c.task_created_at)
     live = wanted.where(review_tasks.c.state == TaskState.LIVE, of_project(project.key))
     versions = _standing_versions(connection, project)
-    return {
-        TaskId(row["task_id"]): KnownTask(row["push_key"], row["task_created_at"], frozenset(versions[row["task_id"]]))
+    ours = {
+        row["push_key"]: (row["task_id"], KnownTask(row["push_key"], row["task_created_at"]))
         for row in connection.execute(live).mappings()
+    }
+    doubles = {task_id: KnownTask(key, "") for key, task_id in versions if key in ours and task_id != ours[key][0]}
+    known = {**doubles, **dict(ours.values())}
+    return {
+        TaskId(task_id): replace(task, versions=frozenset(versions[PushKey(task.push_key), task_id]))
+        for task_id, task in known.items()
     }
 
 
-def _standing_versions(connection: Connection, project: Project) -> Mapping[int, list[Version]]:
+def _standing_versions(connection: Connection, project: Project) -> defaultdict[tuple[PushKey, int], list[Version]]:
+    """The annotations that stand, by the key and the id of their task."""
     ours = (annotation_revisions.c.project_id == project.project_id) & (annotation_revisions.c.epoch == project.epoch)
     rows = connection.execute(sa.select(*_COLUMNS).where(ours)).mappings()
-    versions: defaultdict[int, list[Version]] = defaultdict(list)
+    versions: defaultdict[tuple[PushKey, int], list[Version]] = defaultdict(list)
     for row in latest_rows(rows):
         if row["state"] != AnnotationState.TOMBSTONE:
-            versions[row["task_id"]].append((AnnotationId(row["annotation_id"]), row["created_at"], row["updated_at"]))
+            version = (AnnotationId(row["annotation_id"]), row["created_at"], row["updated_at"])
+            versions[row["push_key"], row["task_id"]].append(version)
     return versions
 
 

@@ -11,8 +11,7 @@ from datetime import datetime
 
 from hitl_bridge.core.model import Project, TaskId
 from hitl_bridge.core.sweep import KnownTask, plan_sweep
-from hitl_bridge.ports import Event
-from hitl_bridge.services.sync.doubles import settle_doubles
+from hitl_bridge.ports import Event, RemoteTaskState
 from hitl_bridge.services.sync.reading import Reading, chunked, record
 from hitl_bridge.services.sync.tripwires import refuse_emptied
 
@@ -57,7 +56,9 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
             there = missing.get(task.task_id)
             if there is not None and (task.task_id not in plan.read or keys.get(task.task_id) in (there.push_key, "")):
                 del missing[task.task_id]
-    _close_lost(reading, project, missing, len(known), accept=restored or reading.wish.accept_lost)
+    if missing:
+        elsewhere = _close_lost(reading, project, missing, len(known), accept=restored or reading.wish.accept_lost)
+        _take_back(reading, project, elsewhere, newest)
     if restored:
         _tell_what_was_kept(reading, project)
         # Without a cursor only tasks with answers would be read next, and a deletion until then not be noticed.
@@ -67,19 +68,24 @@ def sweep(reading: Reading, project: Project, *, restored: bool = False) -> None
     reading.swept += 1
 
 
-def _close_lost(reading: Reading, project: Project, missing: Mapping[TaskId, KnownTask], known: int, *, accept: bool) -> None:
-    """Of tasks that are not where they were, some may be elsewhere: a double, when the other was deleted."""
-    if not missing:
-        return
-    store, labeling, now = reading.ports.store, reading.ports.labeling, reading.ports.clock.now()
+def _close_lost(
+    reading: Reading, project: Project, missing: Mapping[TaskId, KnownTask], known: int, *, accept: bool
+) -> Mapping[TaskId, KnownTask]:
+    """Tasks that are not where they were are asked again. Returns those whose question another task asks: a double."""
     keys = [task.push_key for task in missing.values()]
-    there = {task.push_key for task in labeling.find_tasks(project, keys)}
+    there = {task.push_key for task in reading.ports.labeling.find_tasks(project, keys)}
     gone = [key for key in keys if key not in there]
     if not accept:
         refuse_emptied(project, known - len(gone), known)
-    reading.lost += store.close_gone(gone, TASK_DELETED, now)
-    if there:
-        reading.doubles += settle_doubles(store, labeling, project, sorted(there), now).deleted
+    reading.lost += reading.ports.store.close_gone(gone, TASK_DELETED, reading.ports.clock.now())
+    return {task_id: task for task_id, task in missing.items() if task.push_key in there}
+
+
+def _take_back(reading: Reading, project: Project, gone: Mapping[TaskId, KnownTask], at: str) -> None:
+    """What was said on a task that is gone was deleted with it; its double is the task now."""
+    states = [RemoteTaskState(task.push_key, task_id, task.created_at or "", at) for task_id, task in gone.items()]
+    if states:
+        record(reading, project, states, reading.ports.store.cursor(project.project_id), is_sweep=True)
 
 
 def _tell_what_was_kept(reading: Reading, project: Project) -> None:
