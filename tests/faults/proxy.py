@@ -11,7 +11,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -60,7 +61,8 @@ class FaultProxy(Serving):
 
     def __post_init__(self) -> None:
         self._number = 0
-        self._lock = threading.Lock()
+        self._under_way = 0
+        self._lock = threading.Condition()
         super().__init__(_Server(self))
         self._late: list[threading.Thread] = []
 
@@ -69,9 +71,23 @@ class FaultProxy(Serving):
         super().__exit__()
 
     def settle(self) -> None:
-        """Waits until what was held back has arrived."""
+        """Waits until what was held back has arrived, and what was passed on is answered, also to those who were killed."""
         for thread in list(self._late):
             thread.join()
+        with self._lock:
+            self._lock.wait_for(lambda: not self._under_way)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """A request that is being passed on, however long the upstream takes."""
+        with self._lock:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self._lock.notify_all()
 
     def draw(self) -> tuple[str, random.Random]:
         """The fault for the next request (or an empty text), and the chance that shapes it."""
@@ -127,7 +143,10 @@ class _Handler(Handler):
         sent = (self.command, self.path, dict(self.headers.items()), body)
         server = self.server
         assert isinstance(server, _Server)
-        proxy = server.proxy
+        with server.proxy.under_way():
+            self._relayed(server.proxy, sent)
+
+    def _relayed(self, proxy: FaultProxy, sent: tuple[str, str, dict[str, str], bytes]) -> None:
         kind, chance = proxy.draw()
         if kind in _REFUSALS:
             status, words = _REFUSALS[kind]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
+import shutil
 import sys
 import tempfile
 import threading
@@ -27,10 +27,10 @@ from typing import Any, Final
 
 import requests
 
-from hitl_bridge.adapters.label_studio.local_install import default_cache
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.bootstrap import Bridge, open_bridge
 from hitl_bridge.core.model import ItemState, TaskState
+from hitl_bridge.settings import cache_dir
 from tests.faults import oracles
 from tests.faults.fake_label_studio import FakeLabelStudio
 from tests.faults.hurried_daemon import SPEED
@@ -253,8 +253,7 @@ def label_studio(fake: bool, home: Path) -> Iterator[tuple[str, str, Mapping[str
         with FakeLabelStudio(people=people) as running:
             yield running.url, running.token, running.reviewer_tokens
         return
-    folder = os.environ.get("HITL_CACHE_DIR")
-    server = LocalServer(home / "label-studio", cache=Path(folder) if folder else default_cache(), port=free_port())
+    server = LocalServer(home / "label-studio", cache=cache_dir(), port=free_port())
     try:
         url = server.start().url
         token = server.service_account().token
@@ -284,15 +283,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--fake", action="store_true", help="on the fake Label Studio")
     parser.add_argument("--hurried", action="store_true", help="with a fast clock, more kills and shorter leases")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave everything in this empty folder")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="work in this empty folder, and leave everything there (else only if something is wrong)",
+    )
     given = parser.parse_args()
     minutes = given.minutes if given.minutes is not None else 0.0 if given.kills else 15.0
     asked = Asked(minutes * 60, given.kills, given.seed, given.fake, given.hurried)
     print(f"seed {asked.seed}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="hitl-soak-") as folder:
-        result = soak(asked, given.keep or Path(folder))
+    home = given.keep or Path(tempfile.mkdtemp(prefix="hitl-soak-"))
+    result = soak(asked, home)
     print(json.dumps(result))
-    return 0 if result["ok"] else 1
+    if not result["ok"]:
+        print(f"Everything is as it was left in {home}", file=sys.stderr)
+        return 1
+    if not given.keep:
+        shutil.rmtree(home)
+    return 0
 
 
 if __name__ == "__main__":
