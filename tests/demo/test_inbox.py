@@ -6,11 +6,10 @@ import pytest
 
 from hitl_bridge.core.model import NONE_OF_THESE
 from hitl_bridge.demo.inbox import UNSEEN, read_inbox
-from hitl_bridge.demo.subjects import handwritten_digits, support_inbox
+from hitl_bridge.demo.subjects import Subject, handwritten_digits, support_inbox
 from hitl_bridge.settings import check_settings
 
 INBOX = read_inbox()
-SUBJECTS = [pytest.param(support_inbox(), id="inbox"), pytest.param(handwritten_digits(), id="digits")]
 EVERYTHING = (*INBOX.train, *INBOX.holdout, *INBOX.first_day, *INBOX.second_day)
 
 
@@ -44,14 +43,18 @@ def test_no_message_is_called_what_the_page_calls_a_rejection() -> None:
     assert NONE_OF_THESE not in {message.label for message in EVERYTHING}
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_the_policies_of_the_demo_are_sound_and_name_every_label(subject) -> None:  # type: ignore[no-untyped-def]
+@pytest.fixture(scope="module", params=[support_inbox, handwritten_digits], ids=["inbox", "digits"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    made: Subject = request.param()
+    return made
+
+
+def test_the_policies_of_the_demo_are_sound_and_name_every_label(subject: Subject) -> None:
     checked = check_settings(subject.policy.encode())
     assert set(checked.labels) == set(subject.meanings.values())
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_nothing_that_arrives_was_in_the_base(subject) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_that_arrives_was_in_the_base(subject: Subject) -> None:
     base = {row["item_id"] for row in (*subject.train, *subject.holdout)}
     arriving = [row["item_id"] for day in subject.days for row in day.inputs]
     assert not base & set(arriving)

@@ -7,7 +7,7 @@ the next one waits (SQLite: BEGIN IMMEDIATE; PostgreSQL: an advisory lock), so t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.util import LRUCache
 
 from hitl_bridge.errors import BridgeError, StoreUnavailable, UsageError
 
@@ -78,6 +79,28 @@ def _bad_url(message: str) -> UsageError:
     return UsageError(message, remedy="Write `store: sqlite:///.hitl/bridge.db` or `store: postgresql+psycopg://…` in hitl.yaml.")
 
 
+class _Compiled(LRUCache[Any, Any]):
+    """Statements as text, kept for all engines of this process: to compile one takes longer than to carry it out.
+
+    SQLAlchemy asks for them by the dialect's object, of which each engine has its own; those of one kind of database say the
+    same.
+    """
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get(_by_kind(key), default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__(_by_kind(key), compiled)
+
+
+def _by_kind(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    dialect, *statement = key
+    return (type(dialect), dialect.server_version_info, *statement)
+
+
+_OPTIONS: Mapping[str, Any] = {"hide_parameters": True, "execution_options": {"compiled_cache": _Compiled(1000)}}
+
+
 def _sqlite_engine(url: URL, root: Path, patience: float) -> Engine:
     path = root / str(url.database)
     try:
@@ -86,7 +109,7 @@ def _sqlite_engine(url: URL, root: Path, patience: float) -> Engine:
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"The database {path} can't be opened: {error.strerror}.", remedy=_REMEDY_FILE) from error
-    engine = sa.create_engine(url.set(database=str(path)), connect_args={"timeout": patience}, hide_parameters=True)
+    engine = sa.create_engine(url.set(database=str(path)), connect_args={"timeout": patience}, **_OPTIONS)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -107,7 +130,7 @@ def _postgresql_engine(url: URL, patience: float) -> Engine:
     # A crashed machine's open transaction must not hold the lock for ever; TCP notices only after hours.
     settings = {"lock_timeout": int(patience * 1000), "idle_in_transaction_session_timeout": 600_000}
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10}, hide_parameters=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10}, **_OPTIONS)
     except ModuleNotFoundError as error:
         raise UsageError("PostgreSQL needs the package psycopg.", remedy="Run `pip install 'hitl-bridge[postgres]'`.") from error
 
