@@ -12,9 +12,10 @@ from hitl_bridge.core.model import ADJUDICATION, AnnotationState, ItemId, JSONOb
 from hitl_bridge.core.task_types import Controls
 from hitl_bridge.core.task_types.classification import TextClassification
 from hitl_bridge.errors import LabelingUnavailable
-from hitl_bridge.services.sync.attempts import in_order, tried
+from hitl_bridge.services.sync.attempts import MOST_DEATHS, in_order, tried
 from hitl_bridge.services.sync.push import push
 from hitl_bridge.services.sync.resolve import resolve
+from hitl_bridge.services.sync.sending import FIRST_SENT
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, STRANGER, Bench, row
 
 FOREIGN = "edited by somebody other than its author"
@@ -242,12 +243,12 @@ def resolved_in_a_process(bench: Bench) -> bool:
 @pytest.mark.catalogue("C9")
 def test_an_item_that_the_process_dies_of_is_set_aside_and_all_the_others_go_on(bench: Bench) -> None:
     answered(bench, "refund", "billing", "cancel", "refund", "billing")
-    ended = [resolved_in_a_process(bench) for _ in range(4)]
-    assert ended == [False, False, False, True]
+    ended = [resolved_in_a_process(bench) for _ in range(MOST_DEATHS + 1)]
+    assert ended == [*[False] * MOST_DEATHS, True]
     assert [bench.state(f"t-{number}") for number in range(5)] == ["decided", "decided", "failed", "decided", "decided"]
     (line,) = bench.bridge.failures()
     assert (line.item_id, line.state) == ("t-2", "failed")
-    assert "3 times" in line.reason
+    assert f"{MOST_DEATHS} times" in line.reason
     assert bench.bridge.store.deaths("resolve") == {}
     told = bench.bridge.store.insights().last_event("failed")
     assert told is not None
@@ -287,7 +288,7 @@ def test_an_item_that_was_set_aside_is_asked_again_and_decided_once_the_cause_is
 def test_what_nobody_foresaw_is_counted_as_a_death_and_set_aside_in_the_end(bench: Bench) -> None:
     answered(bench, "refund", "cancel")
     policy = replace(bench.bridge.policy, kind=Puzzled())
-    for _ in range(3):
+    for _ in range(MOST_DEATHS):
         with pytest.raises(ZeroDivisionError):
             resolve(bench.bridge.store, policy, bench.clock)
     assert resolve(bench.bridge.store, policy, bench.clock).failed == 1
@@ -322,8 +323,8 @@ def test_a_task_that_the_process_dies_of_is_set_aside_and_all_the_others_are_sen
     poison = row("poison", prediction={"label": "cancel"})
     bench.pushed(row("first"))  # the project is there
     bench.ingest(row("t-1"), poison, row("t-2"))
-    ended = [pushed_in_a_process(bench) for _ in range(4)]
-    assert ended == [False, False, False, True]
+    ended = [pushed_in_a_process(bench) for _ in range(MOST_DEATHS + 1)]
+    assert ended == [*[False] * MOST_DEATHS, True]
     assert [bench.state(item_id) for item_id in ("t-1", "poison", "t-2")] == ["pushed", "failed", "pushed"]
     assert bench.bridge.store.deaths("push") == {}
     bench.bridge.retry("poison", by="Ben <ben@example.com>")
@@ -341,6 +342,20 @@ def test_a_push_whose_outcome_is_unclear_is_held_against_nobody(bench: Bench) ->
     with pytest.raises(LabelingUnavailable):
         bench.bridge.push()
     assert bench.bridge.store.deaths("push") == {}
+
+
+def test_ctrl_c_in_a_push_is_held_against_nobody(bench: Bench) -> None:
+    bench.ingest(*(row(f"t-{number}") for number in range(FIRST_SENT + 1)))
+
+    def interrupts(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # the first chunk is there, and the second on its way
+        push(bench.bridge._push_ports, bench.bridge.policy, progress=interrupts)
+    assert bench.bridge.store.deaths("push") == {}
+    bench.clock.turn(61)
+    bench.bridge.push()
+    assert len(bench.labeling.tasks()) == FIRST_SENT + 1
 
 
 def test_an_outage_is_held_against_nobody(bench: Bench) -> None:
@@ -365,7 +380,13 @@ def test_nothing_is_written_where_nothing_is_to_be_resolved(bench: Bench) -> Non
     assert bench.database() == before
 
 
-def test_suspects_come_one_by_one_after_all_others_the_least_suspicious_first() -> None:
-    order = in_order(list("abcdef"), str, {"b": 2, "c": 1, "e": 3, "f": 1})
+def test_a_few_suspects_come_one_by_one_after_all_others_the_least_suspicious_first() -> None:
+    order = in_order(list("abcdef"), str, {"b": 2, "c": 1, "e": 5, "f": 1})
     assert order.batches == (("a", "d"), ("c",), ("f",), ("b",))
     assert order.given_up == ("e",)
+
+
+def test_thousands_that_a_process_was_killed_with_come_in_a_few_groups() -> None:
+    order = in_order(range(2000), str, dict.fromkeys(map(str, range(2000)), 1))
+    assert [len(batch) for batch in order.batches] == [100] * 20
+    assert [each for batch in order.batches for each in batch] == list(range(2000))

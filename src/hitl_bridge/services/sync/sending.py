@@ -6,8 +6,9 @@ sent before the one ahead of it has a clear outcome: what was not sent is in no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -73,8 +74,8 @@ class Sending:
     render: Render
     _begun: set[PushKey] = field(default_factory=set)
 
-    def send(self, due: Sequence[Due]) -> Iterator[Sent]:
-        """Chunk by chunk; to be read to its end. What the process died of before goes last, each task alone.
+    def send(self, due: Sequence[Due]) -> Generator[Sent]:
+        """Chunk by chunk; to be read to its end, or closed. What the process died of before goes last, in small groups.
 
         After an unclear outcome nothing more is sent: the server may be overburdened.
 
@@ -88,18 +89,19 @@ class Sending:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="push") as worker:
             for batch in order.batches:
                 clear = True
-                for sent in self._tried(batch, worker):
-                    clear = clear and not sent.pending
-                    yield sent
+                with closing(self._tried(batch, worker)) as chunks:
+                    for sent in chunks:
+                        clear = clear and not sent.pending
+                        yield sent
                 if not clear:
                     return
 
-    def _tried(self, due: Sequence[Due], worker: ThreadPoolExecutor) -> Iterator[Sent]:
-        """Ends the tries that were begun, also after an error that somebody foresaw. Any other error counts as a death: the
-        process ends of it."""
+    def _tried(self, due: Sequence[Due], worker: ThreadPoolExecutor) -> Generator[Sent]:
+        """Ends the tries that were begun, also after an error that somebody foresaw, and after Ctrl-C, here or in whoever reads
+        this. Any other error counts as a death: the process ends of it."""
         try:
             yield from self._in_turn(due, worker)
-        except BridgeError:
+        except (BridgeError, KeyboardInterrupt, GeneratorExit):
             self._end_tries()
             raise
         self._end_tries()
