@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from report import Report, above, at_least, at_most
 
 from hitl_bridge.core.audits import drift
-from hitl_bridge.core.audits.audit_size import AuditPlan, planned_audits, usual_wish
+from hitl_bridge.core.audits.audit_size import AuditPlan, Wish, planned_audits
 from hitl_bridge.core.audits.audited import AutoError, Stratum, auto_error
 from hitl_bridge.core.audits.lots import LotFindings, LotPromise, LotVerdict, judge
-from hitl_bridge.core.audits.reviewers import FAULTLESS, Bounds, ReviewerError, in_two_steps, share_bounds
+from hitl_bridge.core.audits.reviewers import FAULTLESS, Bounds, ReviewerError, share_bounds
 from hitl_bridge.core.audits.traffic import Looked, whole_accuracy
 from hitl_bridge.ports import Blind
 from hitl_bridge.services.audits.lots import reviewer_error
@@ -81,6 +81,31 @@ def worlds() -> list[World]:
         World("bridge", "reviewers err in 5 %, as the bridge itself sees it", ERRS, seen),
         World("untold", "reviewers err in 5 %, taken as 0", ERRS, FAULTLESS),
     ]  # fmt: skip
+
+
+def in_two_steps(first: Bounds, adjudicator: Bounds, alike: Bounds, doubt: float) -> ReviewerError:
+    """Of the review as the bridge does it: only an answer that differs from the model's is adjudicated.
+
+    A false alarm takes two errors, one of each person. A miss takes one: a reviewer who errs in the model's own way (of a
+    reviewer's errors the share `alike`), or else an adjudicator who does.
+
+    Args:
+        first: how often a reviewer errs. adjudicator: how often an adjudicator does.
+        doubt: the chance that any of the three is off its bounds.
+    """
+
+    def missed(reviewer: float, expert: float, same: float) -> float:
+        return reviewer * same + (1 - reviewer * same) * expert * same
+
+    return ReviewerError(
+        Bounds(first.low * adjudicator.low, first.high * adjudicator.high, first.best * adjudicator.best),
+        Bounds(
+            missed(first.low, adjudicator.low, alike.low),
+            missed(first.high, adjudicator.high, alike.high),
+            missed(first.best, adjudicator.best, alike.best),
+        ),
+        doubt,
+    )
 
 
 @dataclass
@@ -176,7 +201,7 @@ def lots_of_each_world(report: Report, chance: Chance, lots: int) -> None:
     plans: dict[str, AuditPlan] = {}
     for world in worlds():
         told = next(each for each in worlds() if each.name == "faultless").told if world.name == "untold" else world.told
-        plan = planned_audits(ITEMS, BUDGET, usual_wish(BUDGET), reviewers=told)
+        plan = planned_audits(ITEMS, BUDGET, Wish(BAD, GOOD), reviewers=told)
         if plan is None:
             report.add(f"{world.name}_planned_audits", f"{world.says}: no number of audits settles such a lot", None)
             continue

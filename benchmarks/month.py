@@ -13,7 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import payloads, replies
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.bootstrap import Bridge
@@ -63,7 +63,7 @@ def _insert(
         row = _task(whole, project, last + number, counted + number, at)
         _write(database, "task", row)
         _write(database, "prediction", _prediction(whole["predictions"][0], row))
-        yield RemoteTask(task.push_key, TaskId(last + number), payloads.filter_time(at.isoformat()))
+        yield RemoteTask(task.push_key, TaskId(last + number), replies.filter_time(at.isoformat()))
 
 
 def _task(whole: Mapping[str, Any], project: Project, task_id: int, inner_id: int, at: datetime) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hitl_bridge.adapters.label_studio.local_install import default_cache
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.demo.labeling import free_port
 from hitl_bridge.settings import cache_dir
@@ -88,8 +87,7 @@ def label_studio(home: Path, database: Database, postgres: Postgres | None) -> I
         postgres.create("label_studio")
         variables = {"DJANGO_DB": "default", "POSTGRE_HOST": "127.0.0.1", "POSTGRE_PORT": str(postgres.port),
                      "POSTGRE_USER": "bench", "POSTGRE_PASSWORD": "", "POSTGRE_NAME": "label_studio"}  # fmt: skip
-    cache = cache_dir() or default_cache()
-    server = LocalServer(home, cache=cache, port=free_port(), variables=variables, progress=lambda line: print(f"  {line}"))
+    server = LocalServer(home, cache=cache_dir(), port=free_port(), variables=variables, progress=lambda line: print(f"  {line}"))
     try:
         server.start(timeout=_MIGRATIONS)
         server.service_account()

@@ -29,7 +29,7 @@ from servers import Database, NoPostgres, Postgres, label_studio, postgres_serve
 from workplace import open_folder
 
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.adapters.label_studio import filters, payloads
+from hitl_bridge.adapters.label_studio import filters, payloads, remote, replies
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound
 from hitl_bridge.adapters.label_studio.gateway import BATCH_BYTES, BATCH_TASKS
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
@@ -260,9 +260,9 @@ def _bare_poll(place: Place, bridge: Bridge, project: Project) -> Callable[[], f
     client.get("/api/version")  # signs in
     since = bridge.store.cursor(project.project_id)
     assert since is not None
-    query = json.dumps(filters.changed_query(payloads.filter_time(since, OVERLAP)), separators=(",", ":"))
+    query = json.dumps(filters.changed_query(replies.filter_time(since, OVERLAP)), separators=(",", ":"))
     columns: dict[str, str | int] = {
-        "include": payloads.STATE_ROW,
+        "include": remote.STATE_ROW,
         "fields": "all",
         "page": 1,
         "page_size": 200,

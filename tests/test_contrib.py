@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from hitl_bridge.adapters.clock import SystemClock
+from hitl_bridge.services.intake.online_desk import OnlineFigures
 from hitl_bridge.services.keeping.health import Figures, Vitals
 from hitl_bridge.services.sync.webhooks import Nudges
 from hitl_bridge.web.metrics import exposition
@@ -41,6 +42,14 @@ def test_each_alert_asks_for_figures_that_there_are() -> None:
         assert set(re.findall(r"hitl_bridge_\w+", rule["expr"])) <= there, rule["alert"]
 
 
+def test_every_figure_is_described() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    shown = exposition(Vitals(SystemClock()), Nudges(), Figures({}, {}), OnlineFigures()).decode()
+    told = {name for name, kind in re.findall(r"^# TYPE hitl_bridge_(\w+) (\w+)", shown, re.MULTILINE)}
+    assert len(told) > 20
+    assert {name for name in told if f"`{name}" not in text} == set()
+
+
 def test_every_action_of_the_log_is_described() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     sources = [*(ROOT / "src/hitl_bridge/daemon").glob("*.py"), ROOT / "src/hitl_bridge/cli/daemon.py"]
@@ -54,7 +63,7 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
     text = UNIT.read_text(encoding="utf-8").replace("/opt/hitl-bridge/bin/hitl-bridge", sys.executable)
     text = re.sub(r"^(User|Group)=.*$", r"\1=root", text, flags=re.MULTILINE)
     unit = tmp_path / UNIT.name
-    unit.write_text(re.sub(r"^Documentation=.*$", "", text, flags=re.MULTILINE), encoding="utf-8")
+    unit.write_text(text, encoding="utf-8")
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
     told = [line for line in done.stderr.splitlines() if UNIT.name in line]
     assert (done.returncode, told) == (0, [])

@@ -10,7 +10,7 @@ import pytest
 
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig, LabelConfigProblem
 from hitl_bridge.adapters.label_studio.pages import find_template, render_label_config
-from hitl_bridge.adapters.label_studio.payloads import controls_of, is_untouched
+from hitl_bridge.adapters.label_studio.remote import controls_of, is_untouched
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.task_types.controls import CANT_ANSWER, LABEL, NONE_BECAUSE, REJECT, REJECTIONS
 

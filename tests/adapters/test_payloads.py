@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import payloads, remote, replies
 from hitl_bridge.adapters.label_studio.label_configs import FIELDS, LabelConfig, region_id
-from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared, Reader
+from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared
+from hitl_bridge.adapters.label_studio.remote import Reader
 from hitl_bridge.core.model import JSON, NONE_OF_THESE, PushKey
 from hitl_bridge.core.sync import task_among
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL, LABEL, OTHER_LABEL
@@ -75,7 +76,7 @@ def an_annotation_row(result: Sequence[JSON] = GIVEN, **changes: JSON) -> dict[s
 class TestTasks:
     def test_a_task_carries_its_key_every_field_and_one_prediction_with_the_priority(self, config: LabelConfig) -> None:
         task = sent(payloads.prepare(a_task("k"), config))
-        data, (prediction,) = task["data"], payloads.rows_of(task, "predictions")
+        data, (prediction,) = task["data"], replies.rows_of(task, "predictions")
         assert isinstance(data, dict)
         assert data["bridge_key"] == "k"
         assert data.keys() >= FIELDS.keys() | {"text"}
@@ -84,7 +85,7 @@ class TestTasks:
         assert prediction == {"result": result, "score": 0.4, "model_version": MODEL_VERSION}
 
     def test_a_blind_task_has_an_empty_prediction_with_a_score(self, config: LabelConfig) -> None:
-        (prediction,) = payloads.rows_of(sent(payloads.prepare(a_task("k", label=None), config)), "predictions")
+        (prediction,) = replies.rows_of(sent(payloads.prepare(a_task("k", label=None), config)), "predictions")
         assert prediction == {"result": [], "score": 0.4, "model_version": MODEL_VERSION}
 
     def test_the_caller_cannot_overwrite_the_key_or_the_candidates(self, config: LabelConfig) -> None:
@@ -102,8 +103,8 @@ class TestTasks:
 
     def test_a_predicted_label_outside_the_candidates_is_shown_in_the_search(self, many: LabelConfig) -> None:
         task = sent(payloads.prepare(a_task("k", label=MANY_LABELS[60], candidates=MANY_LABELS[:3]), many))
-        (prediction,) = payloads.rows_of(task, "predictions")
-        controls = payloads.controls_of(payloads.rows_of(prediction, "result"))
+        (prediction,) = replies.rows_of(task, "predictions")
+        controls = remote.controls_of(replies.rows_of(prediction, "result"))
         assert controls == {LABEL: (ANOTHER_LABEL,), OTHER_LABEL: (MANY_LABELS[60],)}
 
     def test_a_label_that_is_none_is_refused_even_where_choices_come_with_the_task(self, many: LabelConfig) -> None:
@@ -182,7 +183,7 @@ class TestAnnotations:
             a_region("rationale", {"text": "one text, not a list"}, "textarea"),
             a_region("reviewer_confidence", {"rating": 4}, "rating"),
         ]
-        read = payloads.annotation(an_annotation_row(result), reader)
+        read = remote.annotation(an_annotation_row(result), reader)
         assert read.problem is None
         assert read.controls == {
             "label": ("billing",),
@@ -193,7 +194,7 @@ class TestAnnotations:
 
     def test_of_a_taxonomy_path_the_last_step_counts(self) -> None:
         result = [a_region(OTHER_LABEL, {"taxonomy": [["cards", "lost card"]]}, "taxonomy")]
-        assert payloads.controls_of(result) == {OTHER_LABEL: ("lost card",)}
+        assert remote.controls_of(result) == {OTHER_LABEL: ("lost card",)}
 
     @pytest.mark.parametrize(
         ("result", "told"),
@@ -211,7 +212,7 @@ class TestAnnotations:
         ],
     )
     def test_an_answer_that_does_not_fit_says_why(self, reader: Reader, result: list[JSON], told: str) -> None:
-        problem = payloads.annotation(an_annotation_row(result), reader).problem
+        problem = remote.annotation(an_annotation_row(result), reader).problem
         assert problem is not None
         assert told in problem
         assert "CANARY" not in problem
@@ -225,12 +226,12 @@ class TestAnnotations:
         self, reader: Reader, control: str, value: JSON, kind: JSON
     ) -> None:
         region: dict[str, JSON] = {"id": "p1", "from_name": control, "to_name": "text", "type": kind, "value": value}
-        told = payloads.annotation(an_annotation_row([region]), reader).problem
+        told = remote.annotation(an_annotation_row([region]), reader).problem
         assert told
         assert not re.search(r"NoneType|hashable|iterable|object|argument|Region|attribute", told)
 
     def test_of_a_skip_the_result_is_ignored(self, reader: Reader) -> None:
-        read = payloads.annotation(an_annotation_row([a_region()], was_cancelled=True), reader)
+        read = remote.annotation(an_annotation_row([a_region()], was_cancelled=True), reader)
         assert (read.controls, read.problem) == ({}, None)
 
     @pytest.mark.parametrize(
@@ -243,29 +244,29 @@ class TestAnnotations:
         ],
     )
     def test_what_nobody_reviewed_says_so(self, reader: Reader, changes: dict[str, JSON], told: str) -> None:
-        assert told in str(payloads.annotation({**an_annotation_row(), **changes}, reader).problem)
+        assert told in str(remote.annotation({**an_annotation_row(), **changes}, reader).problem)
 
     def test_a_copied_prediction_is_known_by_the_bridge_s_own_ids(self, reader: Reader) -> None:
         copied = [{**a_region(), "id": region_id(LABEL)}]
-        assert "in bulk" in str(payloads.annotation(an_annotation_row(copied, lead_time=None), reader).problem)
+        assert "in bulk" in str(remote.annotation(an_annotation_row(copied, lead_time=None), reader).problem)
         accepted = [*copied, GIVEN[1]]
-        assert payloads.annotation(an_annotation_row(accepted, lead_time=2.5), reader).problem is None
+        assert remote.annotation(an_annotation_row(accepted, lead_time=2.5), reader).problem is None
 
     def test_an_account_that_is_gone_has_a_number(self, reader: Reader) -> None:
-        assert payloads.annotation(an_annotation_row(completed_by=GONE), reader).completed_by == "account 3"
+        assert remote.annotation(an_annotation_row(completed_by=GONE), reader).completed_by == "account 3"
 
     def test_a_task_that_is_not_the_bridge_s_is_passed_over(self, reader: Reader) -> None:
         row: dict[str, JSON] = {"id": 1, "data": {"text": "somebody else's"}, "annotations": [an_annotation_row()]}
-        assert payloads.task_state(row, lambda: reader) is None
+        assert remote.task_state(row, lambda: reader) is None
 
     @pytest.mark.parametrize("broken", [{}, {"id": "f00"}, {"id": True}, {"updated_at": None}, {"annotations": None}])
     def test_a_row_that_is_not_what_it_should_be_is_not_believed(self, reader: Reader, broken: dict[str, JSON]) -> None:
         times = {"created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:00Z"}
         row: dict[str, JSON] = {"id": 1, "data": {"bridge_key": "k"}, "annotations": [], **times}
-        assert payloads.task_state(row, lambda: reader) is not None
+        assert remote.task_state(row, lambda: reader) is not None
         spoiled: dict[str, JSON] = {**row, **broken} if broken else {"data": {"bridge_key": "k"}}
         with pytest.raises(LabelingUnavailable):
-            payloads.task_state(spoiled, lambda: reader)
+            remote.task_state(spoiled, lambda: reader)
 
     def test_of_two_tasks_with_one_key_the_one_with_annotations_counts_else_the_older(self) -> None:
         def row(task_id: int, key: str, at: str, **counts: int) -> dict[str, JSON]:
@@ -277,7 +278,7 @@ class TestAnnotations:
             row(3, "b", "2026-01-01", total_annotations=0, cancelled_annotations=0),
             row(4, "b", "2026-01-02", total_annotations=0, cancelled_annotations=1),
         ]
-        found = payloads.remote_tasks(rows)
+        found = remote.remote_tasks(rows)
         assert [task.answers for task in found] == [0, 0, 0, 1]
         chosen = {key: task_among([task for task in found if task.push_key == key]).task_id for key in ("a", "b")}
         assert chosen == {"a": 2, "b": 4}
@@ -286,18 +287,18 @@ class TestAnnotations:
     @pytest.mark.parametrize("odd", ["cut\0off", "half \ud83d", "\udc00", {"k\0": ["x"]}])
     def test_characters_that_no_database_keeps_are_written_out_and_told(self, reader: Reader, odd: JSON) -> None:
         value: JSON = {"text": [odd]}
-        read = payloads.annotation(an_annotation_row([GIVEN[0], a_region("rationale", value, "textarea")]), reader)
+        read = remote.annotation(an_annotation_row([GIVEN[0], a_region("rationale", value, "textarea")]), reader)
         assert "no database keeps" in str(read.problem)
-        assert payloads.is_storable(read.result)
+        assert remote.is_storable(read.result)
         assert "\\u" in str(read.result)
 
     @given(text=st.text())
     def test_every_other_character_is_left_as_it_is(self, text: str) -> None:
-        if payloads.is_storable(text):
-            assert payloads.storable(text) == text
+        if remote.is_storable(text):
+            assert remote.storable(text) == text
 
     def test_hostile_text_in_an_answer_is_data(self, reader: Reader) -> None:
-        read = payloads.annotation(an_annotation_row([GIVEN[0], a_region("rationale", {"text": [HOSTILE]}, "textarea")]), reader)
+        read = remote.annotation(an_annotation_row([GIVEN[0], a_region("rationale", {"text": [HOSTILE]}, "textarea")]), reader)
         assert read.controls["rationale"] == (HOSTILE,)
 
 
@@ -312,25 +313,25 @@ class TestFilterTimes:
         ],
     )
     def test_any_time_becomes_the_one_form_that_filters_take(self, given: str, sent: str) -> None:
-        assert payloads.filter_time(given) == sent
+        assert replies.filter_time(given) == sent
 
     @given(at=st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), earlier=st.integers(0, 10_000))
     def test_the_form_is_always_the_same(self, at: datetime, earlier: int) -> None:
-        moved = payloads.filter_time(at.replace(tzinfo=UTC).isoformat(), timedelta(seconds=earlier))
+        moved = replies.filter_time(at.replace(tzinfo=UTC).isoformat(), timedelta(seconds=earlier))
         assert datetime.strptime(moved, "%Y-%m-%dT%H:%M:%S.%fZ") == at - timedelta(seconds=earlier)
 
     def test_a_time_that_is_none_is_not_believed(self) -> None:
         with pytest.raises(LabelingUnavailable):
-            payloads.filter_time("yesterday")
+            replies.filter_time("yesterday")
 
 
 @given(st.lists(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), min_size=2, max_size=8))
 def test_times_sort_as_texts_even_where_label_studio_leaves_the_microseconds_out(times: list[datetime]) -> None:
     told = [f"{at.isoformat()}Z" for at in times]  # isoformat leaves a zero fraction out, as Label Studio does
-    read = [payloads.moment({"updated_at": text}, "updated_at") for text in told]
+    read = [replies.moment({"updated_at": text}, "updated_at") for text in told]
     assert [at for _, at in sorted(zip(read, times, strict=True))] == sorted(times)
 
 
 def test_an_answer_of_more_marks_than_anybody_makes_is_not_even_looked_through(reader: Reader) -> None:
-    marks = [a_region(value={"choices": ["refund"]}) for _ in range(payloads.MOST_REGIONS + 1)]
-    assert payloads.annotation(an_annotation_row(marks), reader).problem == "it holds more than 2,500 marks"
+    marks = [a_region(value={"choices": ["refund"]}) for _ in range(remote.MOST_REGIONS + 1)]
+    assert remote.annotation(an_annotation_row(marks), reader).problem == "it holds more than 2,500 marks"

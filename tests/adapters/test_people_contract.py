@@ -69,4 +69,17 @@ class TestPeople:
         store.agreement().record_gold({alone.item_id: {"label": "cancel"}}, "Dee", LATER)
         assert CheckedAnswer(ANA, "payments", label, {"label": "cancel"}) in list(store.people().checked_answers(10))
         assert store.people().seconds_an_answer() == {ANA: 3.25}
-        assert store.people().answers_given() == [("payments", ANA, 2)]
+
+    def test_answers_of_others_are_those_of_who_is_not_of_the_pool_s_people(self, store: SqlStore) -> None:
+        shared, personal = an_item("shared"), an_item("personal")
+        answered_review(store, shared)
+        ingest(store, personal)
+        theirs = replace(a_task(personal, 0), project_key=ProjectKey.personal("payments", ANA, "comprehensive"))
+        push(store, theirs)
+        pull(store, replace(an_annotation(theirs), reviewer=ANA))
+        found = store.people().answers_of_others({"payments": {BEN}, "pay": ()})
+        assert {(each.pool, each.email, each.item_id) for each in found} == {
+            ("payments", ANA, "shared"),
+            ("payments", ANA, "personal"),
+        }
+        assert store.people().answers_of_others({"payments": {ANA}}) == store.people().answers_of_others({}) == []

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hitl_bridge.adapters.predictions.files import read_predictions
@@ -309,10 +310,11 @@ _anything = st.recursive(
         max_size=5,
     )
 )
+@example([BOM_UTF8])
 def test_whatever_the_lines_are_each_is_accepted_or_listed(tmp_path: Path, changes: list[dict[str, Any] | bytes]) -> None:
     lines = [each if isinstance(each, bytes) else json.dumps({**GOOD, **each}).encode() for each in changes]
     rows, problems = _read(_jsonl(tmp_path, *lines, GOOD))
-    blank = sum(not line.strip() for line in lines)
+    blank = sum(not (line if number else line.removeprefix(BOM_UTF8)).strip() for number, line in enumerate(lines))
     assert len(rows) + len(problems) == len(lines) + 1 - blank
     assert rows[-1]["item_id"] == "t-0017"
     for row in rows:

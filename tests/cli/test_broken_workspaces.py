@@ -54,6 +54,20 @@ def test_settings_that_are_a_folder(run: Run, workspace: Path) -> None:
     assert (ran.code, ran.explains_itself(), "Is a directory" in ran.err) == (2, True, True)
 
 
+def test_a_roster_that_is_a_folder(run: Run, workspace: Path) -> None:
+    (workspace / "reviewers.yaml").mkdir()
+    ran = run("status")
+    assert (ran.code, ran.explains_itself(), "reviewers.yaml can't be read: Is a directory" in ran.err) == (2, True, True)
+
+
+@pytest.mark.parametrize("much", ["scenarios: [" + "x, " * 25_000 + "x]\n", "scenarios: &x [*x]\n"])
+def test_settings_with_far_too_much_in_them_are_told_so_once(run: Run, workspace: Path, much: str) -> None:
+    with (workspace / "hitl.yaml").open("a", encoding="utf-8") as settings:
+        settings.write(much)
+    ran = run("status")
+    assert (ran.code, ran.explains_itself(), ran.err.count("there is too much in here")) == (2, True, 1)
+
+
 def test_a_workspace_without_its_key(run: Run, workspace: Path) -> None:
     (workspace / ".hitl" / "workspace.key").unlink()
     ran = run("status")

@@ -98,6 +98,10 @@ def test_who_returns_an_item_does_not_answer_it_in_the_reviewers_place() -> None
     returned, item = asked("dee", Request.RETURN), replace(an_item(), round=3)
     assert [settled_by(who, returned, frozenset({"ana", "dee"}), item) for who in ("dee", "ana")] == [False, True]
     assert settled_by("dee", returned, frozenset({"dee"}), item)
+    mine = Given((an_annotation("dee"),), (), (), (returned,))  # deleted since
+    two = replace(ONE, eligible=frozenset({"ana", "dee"}))
+    assert settle(item, mine, None, two, KIND.same, NOW).decision is None
+    assert settle(replace(adjudicated(), round=4), mine, None, two, KIND.same, NOW).decision is not None
     # Nor is the adjudication of what comes back anything that they have asked for.
     assert settled_by("dee", returned, frozenset({"eva", "dee"}))
 

@@ -1,9 +1,8 @@
-"""Sign-offs as values: seals, persons, versions, names; what a policy loosens; when it is time to train."""
+"""Sign-offs as values: seals, persons, versions, names; what a policy loosens."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from gto.constants import tag_re
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from hitl_bridge.core.model import JSONObject
 from hitl_bridge.core.policy_change import loosened, policy_terms
-from hitl_bridge.core.refresh import NewSince, RetrainTerms, due
 from hitl_bridge.core.signing import (
     NOBODY,
     Recipe,
@@ -169,31 +167,3 @@ def test_an_auto_tier_another_promise_and_one_pair_of_eyes_loosen() -> None:
     assert loosened(terms(budget), terms(budget.replace("error_budget: 0.02", "error_budget: 0.05"))) == [
         "error budget 0.05, was 0.02"
     ]
-
-
-# ----------------------------------------------------------------------------------------------- is it time to train?
-
-NOW = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("wish", "days", "new", "why"),
-    [
-        (RetrainTerms(after=200), 1, NewSince(900, 199), None),
-        (RetrainTerms(after=200), 1, NewSince(900, 200), "200 corrections since"),
-        (RetrainTerms(after=200, corrections=False), 1, NewSince(200, 0), "200 decisions since"),
-        (RetrainTerms(every=timedelta(days=7)), 6, NewSince(5, 5), None),
-        (RetrainTerms(every=timedelta(days=7)), 7, NewSince(5, 5), "7 days ago, and 5 decisions are new"),
-        (RetrainTerms(every=timedelta(days=7)), 70, NewSince(0, 0), None),
-        (RetrainTerms(revalidate_every=timedelta(days=90)), 90, NewSince(0, 0), "look at the champion was 90 days ago"),
-        (RetrainTerms(revalidate_every=timedelta(days=90)), 89, NewSince(9, 9), None),
-        (RetrainTerms(every=timedelta(days=7)), None, NewSince(1, 0), "nothing was ever trained"),
-        (RetrainTerms(revalidate_every=timedelta(days=90)), None, NewSince(0, 0), None),
-    ],
-)
-def test_it_is_time_to_train_when_enough_is_new_or_it_is_long_ago(
-    wish: RetrainTerms, days: int | None, new: NewSince, why: str | None
-) -> None:
-    last = None if days is None else NOW - timedelta(days=days)
-    said = due(wish, last, new, NOW)
-    assert (said is None) if why is None else (said is not None and why in said)

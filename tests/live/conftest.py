@@ -5,11 +5,9 @@ Tests keep apart by making projects of their own (`a_plan` draws a pool name).
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +17,10 @@ from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, new_session
 from hitl_bridge.adapters.label_studio.gateway import LabelStudio
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
-from hitl_bridge.adapters.label_studio.local_install import default_cache
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.core.model import AnnotationId, Project, TaskId
 from hitl_bridge.core.task_types import Controls
+from hitl_bridge.settings import cache_dir
 
 REVIEWERS = ("ana@example.com", "ben@example.com", "cy@example.com")
 PASSWORD = "wide-River-204"
@@ -122,9 +120,8 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLabelStudio]:
-    folder = os.environ.get("HITL_CACHE_DIR")
     home = tmp_path_factory.mktemp("live") / "label-studio"
-    server = LocalServer(home, cache=Path(folder) if folder else default_cache(), port=free_port())
+    server = LocalServer(home, cache=cache_dir(), port=free_port())
     try:
         running = server.start()
         token = server.service_account().token

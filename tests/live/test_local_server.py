@@ -20,9 +20,7 @@ import pytest
 from hitl_bridge.adapters.label_studio.local_accounts import AccountRefused, access_token, browser, log_in
 from hitl_bridge.adapters.label_studio.local_install import (
     InstallationFailed,
-    NotAnEnvironment,
     carry_out,
-    default_cache,
     pinned,
     ready_installation,
 )
@@ -34,6 +32,7 @@ from hitl_bridge.adapters.label_studio.local_server import (
     ServerNotRunning,
     ServerState,
 )
+from hitl_bridge.settings import cache_dir
 
 pytestmark = pytest.mark.live
 
@@ -54,8 +53,7 @@ def who_is(url: str, token: str) -> str:
 
 @pytest.fixture(scope="module")
 def cache() -> Path:
-    folder = os.environ.get("HITL_CACHE_DIR")
-    return Path(folder) if folder else default_cache()
+    return cache_dir()
 
 
 @pytest.fixture(scope="module")
@@ -317,11 +315,6 @@ def test_the_shared_template_has_no_account_and_no_key(cache: Path) -> None:
 
     assert rows == [0, 0, 0, 0]
     assert [each.name for each in installation.template.parent.iterdir()] == [installation.template.name]
-
-
-def test_a_folder_without_label_studio_is_not_taken_for_its_environment(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotAnEnvironment):
-        ready_installation(cache, tmp_path)
 
 
 def test_a_failing_installation_step_is_told_with_its_last_lines() -> None:

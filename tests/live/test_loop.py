@@ -6,7 +6,6 @@ One workspace lives through the file, in stages that later tests build on: `push
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections import Counter
@@ -18,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from hitl_bridge.adapters.label_studio.local_install import default_cache
 from hitl_bridge.adapters.label_studio.local_server import LocalServer
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE
+from hitl_bridge.settings import cache_dir
 from tests.live.command_line import CommandLine
 from tests.live.conftest import PASSWORD, LiveLabelStudio, LiveReviewers, free_port
 from tests.live.loop_workspace import (
@@ -51,8 +50,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Made by `init`, with a Label Studio of its own, base data under DVC and a first model in use."""
     home = tmp_path_factory.mktemp("loop")
     root, port = home / "inbox", free_port()
-    folder = os.environ.get("HITL_CACHE_DIR")
-    server = LocalServer(root / ".hitl" / "label-studio", cache=Path(folder) if folder else default_cache(), port=port)
+    server = LocalServer(root / ".hitl" / "label-studio", cache=cache_dir(), port=port)
     url = f"http://127.0.0.1:{port}"
     labels = ("--labels", ",".join(WORDS))
     made = CommandLine(home).told("init", str(root), "--task", "text-classification", *labels, "--url", url)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hitl_bridge.core.model import ADJUDICATION
+from hitl_bridge.core.model import ADJUDICATION, AnnotationId
 from hitl_bridge.core.review.handed_on import NOT_THEIRS
 from hitl_bridge.core.task_types.controls import ESCALATE, RATIONALE, REQUEST
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, POLICY, STRANGER, Bench, row, without_git
@@ -31,10 +31,11 @@ def rewritten(bench: Bench, policy: str) -> None:
     bench.bridge = bench.opened()
 
 
-def pleads(bench: Bench, item_id: str, who: str) -> None:
-    bench.labeling.answer(bench.task_id(item_id), who, {REQUEST: (ESCALATE,), RATIONALE: ("Two things are asked for.",)})
+def pleads(bench: Bench, item_id: str, who: str) -> AnnotationId:
+    plea = bench.labeling.answer(bench.task_id(item_id), who, {REQUEST: (ESCALATE,), RATIONALE: ("Two things are asked for.",)})
     bench.brought_back()
     bench.bridge.push()
+    return plea
 
 
 def test_who_asked_for_an_adjudicator_settles_it_not_even_alone_and_the_lead_sees_that_it_waits(bench: Bench) -> None:
@@ -69,6 +70,40 @@ def test_a_party_of_a_dispute_does_not_settle_it_where_others_may(bench: Bench) 
         bench.answer("t-1", who, label, why="I say so")
         bench.brought_back()
     assert (bench.decision("t-1").reviewers, bench.decision("t-1").output) == ((DEE,), {"label": "cancel"})
+
+
+def test_a_plea_that_is_deleted_is_taken_back_as_one_that_is_changed_and_not_unsaid(bench: Bench) -> None:
+    """Whoever deletes it leaves the item to others where there are any; where there are none, it no longer waits for somebody."""
+    bench.pushed(row("t-1"), row("t-2"))
+    pleas = [pleads(bench, item_id, ANA) for item_id in ("t-1", "t-2")]
+    assert bench.bridge.status().nobody_settles == {"general": 2}
+    for plea in pleas:
+        bench.labeling.delete_annotation(plea)
+    bench.brought_back()
+    assert bench.bridge.status().nobody_settles == {}
+    bench.answer("t-1", ANA, "billing", why="I have looked again")
+    bench.brought_back()
+    assert bench.decision("t-1").reviewers == (ANA,)
+    rewritten(bench, AND_DEE)
+    bench.answer("t-2", ANA, "billing", why="I have looked again")
+    bench.brought_back()
+    assert (set(bench.decided()), bench.item("t-2").route.note) == ({"t-1"}, NOT_THEIRS)
+    bench.bridge.push()
+    bench.answer("t-2", DEE, "cancel", why="They want to leave")
+    bench.brought_back()
+    assert bench.decision("t-2").reviewers == (DEE,)
+
+
+def test_a_party_of_a_dispute_who_deletes_their_answer_is_still_one(bench: Bench) -> None:
+    rewritten(bench, AND_DEE)
+    bench.pushed(row("t-1", COMPREHENSIVE))
+    said = [bench.answer("t-1", who, label) for who, label in ((ANA, "billing"), (BEN, "cancel"))]
+    bench.brought_back()
+    bench.bridge.push()
+    bench.labeling.delete_annotation(said[0])
+    bench.answer("t-1", ANA, "billing", why="I say so")
+    bench.brought_back()
+    assert (bench.decided(), bench.item("t-1").route.note) == ({}, NOT_THEIRS)
 
 
 def test_adjudicators_settle_alone_also_where_everybody_may_review(bench: Bench) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hitl_bridge.core.model import ItemId, TaskState
 from hitl_bridge.core.sync import push_key
 from hitl_bridge.errors import UnknownName
+from hitl_bridge.services.sync.attempts import tried
 from tests.services.bench import ANA, Bench, row
 
 BEN_SAYS = "Ben Ops <ben@example.com>"
@@ -74,3 +75,13 @@ def test_what_was_not_set_aside_can_not_be_retried(bench: Bench) -> None:
         bench.bridge.retry("t-1", by=BEN_SAYS)
     assert "failures list" in caught.value.remedy
     assert bench.bridge.retry(None, by=BEN_SAYS).item_ids == ()
+
+
+def test_ctrl_c_is_held_against_no_item(bench: Bench) -> None:
+    store, subjects = bench.bridge.store, ["t-1"]
+    with pytest.raises(KeyboardInterrupt), tried(store, "resolve", subjects, bench.clock.now()):
+        raise KeyboardInterrupt
+    assert store.deaths("resolve") == {}
+    with pytest.raises(ZeroDivisionError), tried(store, "resolve", subjects, bench.clock.now()):
+        raise ZeroDivisionError
+    assert store.deaths("resolve") == {"t-1": 1}

@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from hitl_bridge.cli.render import plain
-from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.trace import tell
 from hitl_bridge.errors import UnknownName
 from tests.services.bench import ANA, AUTO, BEN, COMPREHENSIVE, DEE, POLICY, Bench, row, without_git
 

@@ -12,7 +12,7 @@ import responses
 
 from hitl_bridge import daemon
 from hitl_bridge.adapters.clock import SystemClock
-from hitl_bridge.cli import app
+from hitl_bridge.cli.app import app
 from hitl_bridge.core.model import ProjectId, ProjectKey, PushKey, TaskState
 from hitl_bridge.errors import LabelingUnavailable, RefusedForSafety
 from hitl_bridge.ports import TaskContent

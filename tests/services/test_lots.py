@@ -14,7 +14,7 @@ import pytest
 import responses
 from typer.testing import CliRunner
 
-from hitl_bridge.cli import app
+from hitl_bridge.cli.app import app
 from hitl_bridge.core.audits.lots import LotVerdict
 from hitl_bridge.core.model import ItemState, Purpose, TaskState
 from hitl_bridge.core.task_types.controls import LABEL, RATIONALE

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hitl_bridge.core.model import ADJUDICATION
 from hitl_bridge.core.people import Deciders, Role
+from hitl_bridge.ports import Account, NewAccount
+from hitl_bridge.services.desk.people import Outside, PeoplePorts, sync_reviewers
 from tests.core.examples import an_item
 from tests.services.bench import ANA, BEN, COMPREHENSIVE, DEE, POLICY, STRANGER, Bench, row, without_git
 
@@ -101,3 +103,38 @@ def test_who_had_two_roles_might_decide_for_as_long_as_the_longer_of_them(tmp_pa
     between = (late - timedelta(hours=1)).isoformat()
     assert reviewing.might(STRANGER, between)
     assert not settling.eligible.might(STRANGER, between)
+
+
+class NoAccounts:
+    def listed(self) -> list[Account]:
+        return []
+
+    def invitation(self) -> str:
+        return ""
+
+    def make(self, email: str) -> NewAccount:
+        raise AssertionError(email)
+
+
+def outside(bench: Bench, *, dry_run: bool = False) -> tuple[Outside, ...]:
+    ports = PeoplePorts(bench.bridge.store.people(), NoAccounts(), bench.clock, keep_password=print)
+    return sync_reviewers(ports, bench.bridge.policy, dry_run=dry_run).outside
+
+
+def test_what_a_leaver_said_in_time_is_no_answer_where_they_may_not_decide(tmp_path: Path) -> None:
+    bench = a_bench(tmp_path / "workspace")
+    bench.pushed(row("t-1"), row("t-2"), row("t-3"))
+    bench.brought_back()
+    a_minute_later(bench)
+    bench.answer("t-1", ANA)
+    bench.answer("t-2", STRANGER)
+    bench.brought_back()
+    a_minute_later(bench)
+    (bench.root / "hitl.yaml").write_text(WITHOUT_ANA, encoding="utf-8")
+    bench.bridge = bench.opened()
+    assert outside(bench, dry_run=True) == (Outside(STRANGER, "general", 1),)
+    bench.brought_back()
+    a_minute_later(bench)
+    bench.answer("t-3", ANA)
+    bench.brought_back()
+    assert outside(bench) == (Outside(ANA, "general", 1), Outside(STRANGER, "general", 1))

@@ -12,9 +12,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import payloads, remote, replies
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig
-from hitl_bridge.adapters.label_studio.payloads import Prepared, Reader
+from hitl_bridge.adapters.label_studio.payloads import Prepared
+from hitl_bridge.adapters.label_studio.remote import Reader
 from hitl_bridge.core.model import (
     JSON,
     AnnotationId,
@@ -117,7 +118,7 @@ class InMemoryLabeling:
 
     def find_tasks(self, project: Project, keys: Sequence[PushKey]) -> list[RemoteTask]:
         self._called()
-        found = payloads.remote_tasks([counted(row) for row in self._project(project.project_id).tasks.values()])
+        found = remote.remote_tasks([counted(row) for row in self._project(project.project_id).tasks.values()])
         return [task for task in found if task.push_key in set(keys)]
 
     def delete_untouched(self, project: Project, task: RemoteTask) -> bool:
@@ -125,7 +126,7 @@ class InMemoryLabeling:
         row = self._project(project.project_id).tasks.get(task.task_id)
         if row is None:
             return True
-        if payloads.bridge_key(row) != task.push_key or payloads.rows_of(row, "annotations") or task.task_id in self._drafts:
+        if remote.bridge_key(row) != task.push_key or replies.rows_of(row, "annotations") or task.task_id in self._drafts:
             return False
         self.delete_task(task.task_id)
         return True
@@ -139,7 +140,7 @@ class InMemoryLabeling:
         self._called()
         tasks = self._project(project.project_id).tasks
         newest = "" if cursor is None else min(cursor, self._now())
-        since = payloads.filter_time(newest, OVERLAP) if newest else ""
+        since = replies.filter_time(newest, OVERLAP) if newest else ""
         rows = [row for row in tasks.values() if row["touched"] and str(row["updated_at"]) >= since]
         for row in sorted(rows, key=lambda row: str(row["updated_at"])):
             state = self._state(project, row)
@@ -155,7 +156,7 @@ class InMemoryLabeling:
     def manifest(self, project: Project) -> Iterator[ManifestTask]:
         self._called()
         for row in self._project(project.project_id).tasks.values():
-            yield payloads.manifest_task(row)
+            yield remote.manifest_task(row)
 
     def task_url(self, project: Project, task_id: TaskId) -> str:
         return f"{self._url}/projects/{project.project_id}/data?task={task_id}"
@@ -172,20 +173,20 @@ class InMemoryLabeling:
     def revise(self, annotation_id: AnnotationId, reviewer: str, controls: Controls) -> None:
         """Somebody, not always who gave it, changes an answer in place."""
         row, annotation = self._annotation(annotation_id)
-        result = self._result(TaskId(payloads.field(row, "id", int)), controls)
+        result = self._result(TaskId(replies.field(row, "id", int)), controls)
         changes: dict[str, JSON] = {"result": result, "updated_by": self._person(reviewer), "updated_at": self._tick()}
-        kept = [one for one in payloads.rows_of(row, "annotations") if one is not annotation]
+        kept = [one for one in replies.rows_of(row, "annotations") if one is not annotation]
         self._touch(row, [*kept, {**annotation, **changes}])
 
     def delete_annotation(self, annotation_id: AnnotationId) -> None:
         row, annotation = self._annotation(annotation_id)
-        self._touch(row, [one for one in payloads.rows_of(row, "annotations") if one is not annotation])
+        self._touch(row, [one for one in replies.rows_of(row, "annotations") if one is not annotation])
 
     def annotate_in_bulk(self, project: Project, reviewer: str) -> None:
         """The button that turns every prediction into an annotation, without anybody looking."""
         for task_id, row in self._project(project.project_id).tasks.items():
-            prediction = payloads.rows_of(row, "predictions")[0]
-            result = payloads.rows_of(prediction, "result")
+            prediction = replies.rows_of(row, "predictions")[0]
+            result = replies.rows_of(prediction, "result")
             self._annotate(task_id, reviewer, result, cancelled=False, lead_time=None, parent_prediction=1)
 
     def describe(self, project_id: ProjectId, description: str) -> None:
@@ -239,11 +240,11 @@ class InMemoryLabeling:
     def page(self, task_id: TaskId) -> Mapping[str, JSON]:
         """What the reviewer sees: `task.data`, and the prediction that the page begins with."""
         row = self._home(task_id).tasks[task_id]
-        return {"data": row["data"], "prediction": payloads.rows_of(row, "predictions")[0]}
+        return {"data": row["data"], "prediction": replies.rows_of(row, "predictions")[0]}
 
     def tasks(self) -> list[PushKey]:
         """The keys of every task there is, doubles included."""
-        return [key for row in self._rows() if (key := payloads.bridge_key(row)) is not None]
+        return [key for row in self._rows() if (key := remote.bridge_key(row)) is not None]
 
     # --------------------------------------------------------------------------------------------- troubles
 
@@ -277,9 +278,9 @@ class InMemoryLabeling:
 
     def _state(self, project: Project, row: Mapping[str, JSON]) -> RemoteTaskState | None:
         if row["id"] in self._unreadable:
-            return payloads.unreadable_state(row, "the labeling service can't show it")
+            return remote.unreadable_state(row, "the labeling service can't show it")
         reader = Reader(self._project(project.project_id).config, self._name_of, _OUR_ID)
-        return payloads.task_state(row, lambda: reader)
+        return remote.task_state(row, lambda: reader)
 
     def _rows(self) -> list[dict[str, JSON]]:
         return [row for one in self._projects.values() for row in one.tasks.values()]
@@ -318,7 +319,7 @@ class InMemoryLabeling:
             "lead_time": lead_time,
             "parent_prediction": parent_prediction,
         }
-        self._touch(row, [*payloads.rows_of(row, "annotations"), annotation])
+        self._touch(row, [*replies.rows_of(row, "annotations"), annotation])
         return AnnotationId(annotation_id)
 
     def _result(self, task_id: TaskId, controls: Controls) -> list[JSON]:
@@ -333,7 +334,7 @@ class InMemoryLabeling:
     def _annotation(self, annotation_id: AnnotationId) -> tuple[dict[str, JSON], Mapping[str, JSON]]:
         for there in self._projects.values():
             for row in there.tasks.values():
-                for one in payloads.rows_of(row, "annotations"):
+                for one in replies.rows_of(row, "annotations"):
                     if isinstance(one, Mapping) and one.get("id") == annotation_id:
                         return row, one
         raise UnknownName("annotation", str(annotation_id))
@@ -373,13 +374,13 @@ class InMemoryLabeling:
         return self._now()
 
     def _now(self) -> str:
-        return payloads.filter_time((_EPOCH + self._skew + timedelta(milliseconds=self._ticks)).isoformat())
+        return replies.filter_time((_EPOCH + self._skew + timedelta(milliseconds=self._ticks)).isoformat())
 
 
 def annotations_of(row: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
-    return [one for one in payloads.rows_of(row, "annotations") if isinstance(one, Mapping)]
+    return [one for one in replies.rows_of(row, "annotations") if isinstance(one, Mapping)]
 
 
 def counted(row: Mapping[str, JSON]) -> JSON:
     """A task's row with the counter that tells a task with annotations from its double."""
-    return {**row, "total_annotations": len(payloads.rows_of(row, "annotations"))}
+    return {**row, "total_annotations": len(replies.rows_of(row, "annotations"))}

@@ -1,8 +1,9 @@
-"""Which process this is, and whether another one is surely dead."""
+"""Which process this is, whether another one is surely dead, and how those that this one started are ended."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,3 +37,22 @@ def _space() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         known = f"{boot[:8]}-{Path('/proc/self/ns/pid').readlink()}"
     return "".join(char for char in known if char.isalnum() or char == "-")
+
+
+def end_children(seconds: float) -> int:
+    """Asks every descendant to end, and kills what is still there after `seconds`. Returns how many there were."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        _quietly(child.terminate)
+    _, stubborn = psutil.wait_procs(children, timeout=seconds)
+    for child in stubborn:
+        _quietly(child.kill)
+    return len(children)
+
+
+def _quietly(end: Callable[[], None]) -> None:
+    """A process that is gone already is no trouble."""
+    try:
+        end()
+    except psutil.NoSuchProcess:
+        return

@@ -115,7 +115,7 @@ class Measuring(Staffing):
 
         policy, key = self.policy, self.settings.workspace_key
         rules = RowRules(policy.kind, policy.labels, key, policy.plan.attributes, with_scores=bool(policy.plan.calibrations))
-        engine = self._engine([(pool.name, pool.when) for pool in policy.pools.values()])
+        engine = self._engine(policy.pool_conditions)
         return GoldPorts(self.store, self.store.gold(), lambda rows: check_predictions(rows, rules), engine, self.clock, key)
 
     def remove_gold(self, item_ids: Sequence[str], *, by: str | None = None) -> int:

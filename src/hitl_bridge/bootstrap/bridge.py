@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from hitl_bridge.bootstrap.context import Recalling
 from hitl_bridge.bootstrap.modelling import Modelling
 from hitl_bridge.bootstrap.opened import COMMIT
+from hitl_bridge.bootstrap.prior import Recalling
 from hitl_bridge.bootstrap.timing import Timing
 from hitl_bridge.core.audits.lots import LotVerdict
 from hitl_bridge.core.model import JSON, Item, ItemId, Prediction, Problem, ProjectId, TaskState
@@ -48,7 +48,7 @@ class Bridge(Timing, Modelling, Recalling):
     def ingest(self, source: str, *, dry_run: bool = False, progress: Callable[[int], None] | None = None) -> IngestResult:
         """Reads predictions from a file, or from standard input if `source` is `-`."""
         from hitl_bridge.adapters.allocator import freed_memory_kept
-        from hitl_bridge.adapters.interpreter_lock import short_turns
+        from hitl_bridge.adapters.interpreter import short_turns
         from hitl_bridge.services.intake.ingest import ingest
 
         with self._alone(), freed_memory_kept(), short_turns():

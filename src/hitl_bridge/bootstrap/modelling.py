@@ -57,22 +57,22 @@ class Modelling(Settling):
             self.champion()
             return retrain(ports, force=force)
 
-    def retrain_if_due(self, *, progress: Callable[[str], None] | None = None) -> RetrainResult | None:
+    def retrain_if_due(self) -> RetrainResult | None:
         """Trains in a clone if `retrain:` of the settings says that it is time; None if it is not, or nobody asked for it."""
         from hitl_bridge.adapters.dvc.apart import DvcPipelineApart
-        from hitl_bridge.services.model.refresh import RefreshPorts, retrain_apart, why_due
+        from hitl_bridge.services.model.retrain import RetrainApartPorts, retrain_apart, why_due
 
         settings = self.settings
         if settings.retrain is None:
             return None
-        ports = RefreshPorts(self.store.sign_offs(), self.clock, self.store.dataset_versions())
+        ports = RetrainApartPorts(self.store.sign_offs(), self.clock, self.store.dataset_versions())
         if why_due(ports, settings.retrain) is None:
             return None
         with self._alone(TRAIN):
             because = why_due(ports, settings.retrain)  # another one may have done it while we waited
             if because is None:
                 return None
-            apart = DvcPipelineApart(settings.root, settings.git_branch, settings.pipeline_file, progress=progress)
+            apart = DvcPipelineApart(settings.root, settings.git_branch, settings.pipeline_file)
             return retrain_apart(ports, apart, because)
 
     def promote(

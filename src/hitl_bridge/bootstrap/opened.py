@@ -157,7 +157,7 @@ class Opened(AbstractContextManager["Opened"]):
     @contextmanager
     def _alone(self, scope: str = PROJECTS, *, believed: bool = False) -> Iterator[None]:
         """Holds the lease of `scope`; whatever the store is told meanwhile is refused once somebody has taken it over."""
-        from hitl_bridge.adapters.collector import older_objects_left_alone
+        from hitl_bridge.adapters.interpreter import older_objects_left_alone
         from hitl_bridge.services.keeping.leases import held
 
         if self.store.fence is not None and self.store.fence.scope == scope:

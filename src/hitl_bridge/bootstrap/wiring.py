@@ -61,7 +61,7 @@ class Wiring(Opened):
             terms = (policy.kind, policy.labels, key, policy.plan.attributes)
             return read_predictions(source, *terms, with_scores=scores, progress=progress)
 
-        engine = DuckDbTriage(pools=tuple((pool.name, pool.when) for pool in policy.pools.values())).kept()
+        engine = DuckDbTriage(policy.pool_conditions).kept()
         self._also_open.enter_context(engine)
         settle = partial(flush, self._flush_ports)
         conditions = [*(rule.when for rule in policy.plan.rules), *(pool.when for pool in policy.pools.values() if pool.when)]
@@ -152,8 +152,7 @@ class Wiring(Opened):
         policy, key = self.policy, self.settings.workspace_key
         rules = RowRules(policy.kind, policy.labels, key, policy.plan.attributes)
         known = ReceiptIndex(self.receipts, self.paths.receipts)
-        pools = tuple((pool.name, pool.when) for pool in policy.pools.values())
-        engine = self._also_open.enter_context(DuckDbTriage(pools, threads=1).kept())
+        engine = self._also_open.enter_context(DuckDbTriage(policy.pool_conditions, threads=1).kept())
         return Answering(
             OnlinePorts(lambda rows: check_predictions(rows, rules), store, known, engine, self.clock, key, self._kept_policy)
         )
@@ -173,7 +172,7 @@ class Wiring(Opened):
     def _threshold_ports(self) -> ThresholdPorts:
         from hitl_bridge.services.policy.thresholds import ThresholdPorts
 
-        engine = self._engine([(pool.name, pool.when) for pool in self.policy.pools.values()])
+        engine = self._engine(self.policy.pool_conditions)
         return ThresholdPorts(self.store.thresholds(), engine, self.clock, self.settings.workspace_key, self.settings.policy.plan)
 
     @property
@@ -247,7 +246,7 @@ class Wiring(Opened):
 
     @cached_property
     def _quarantine_ports(self) -> QuarantinePorts:
-        from hitl_bridge.adapters.label_studio.payloads import controls_of
+        from hitl_bridge.adapters.label_studio.remote import controls_of
         from hitl_bridge.services.keeping.quarantine import QuarantinePorts
 
         reachable = self._given_labeling is not None or self.settings.token is not None

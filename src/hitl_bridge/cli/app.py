@@ -10,23 +10,24 @@ import typer
 
 from hitl_bridge.cli import (
     audit,
-    context,
+    backup,
     daemon,
     dataset,
     deadlines,
     demo,
     doubtful,
     gold,
-    keep,
     labeling_server,
     loop,
     model,
-    people,
     plan,
     policy,
-    read,
+    prior,
+    quarantine,
     reviewers,
+    status,
     thresholds,
+    trace,
     workspace,
 )
 from hitl_bridge.cli.ending import Program
@@ -70,7 +71,7 @@ _RUNNING = "Keeping it running"
 
 for _panel, _commands in {
     _START: (workspace.init, workspace.doctor, demo.demo),
-    _LOOP: (loop.ingest, loop.push, loop.pull, loop.resolve, loop.commit, loop.sync, read.status, read.trace),
+    _LOOP: (loop.ingest, loop.push, loop.pull, loop.resolve, loop.commit, loop.sync, status.status, trace.trace),
     _MODEL: (
         reviewers.adopt,
         dataset.diff,
@@ -82,17 +83,17 @@ for _panel, _commands in {
         model.predict,
         model.effect,
     ),
-    _PEOPLE: (context.similar, context.missing_labels, deadlines.deadlines),
+    _PEOPLE: (prior.similar, prior.missing_labels, deadlines.deadlines),
     _POLICY: (plan.plan, audit.recall),
-    _RUNNING: (daemon.daemon, daemon.serve, keep.backup),
+    _RUNNING: (daemon.daemon, daemon.serve, backup.backup),
 }.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 
 for _panel, _name, _group in (
     (_START, "label-studio", labeling_server.app),
-    (_LOOP, "quarantine", people.quarantine),
-    (_LOOP, "failures", people.failures),
+    (_LOOP, "quarantine", quarantine.quarantine),
+    (_LOOP, "failures", quarantine.failures),
     (_MODEL, "dataset", dataset.app),
     (_PEOPLE, "reviewers", reviewers.app),
     (_PEOPLE, "gold", gold.app),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import gettempdir
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+from hitl_bridge.cli.stopping import Stopped
 from hitl_bridge.errors import OutsideUnavailable
-
-INTERRUPTED = 130
-"""128 + SIGINT, as shells have it."""
 
 READER_GONE = 141
 """128 + SIGPIPE, as other programs in a pipe end."""
@@ -37,9 +38,8 @@ class Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            sys.stderr.write("\nStopped. What was begun is finished by running the command again.\n")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as stopped:
+            raise Stopped(str(stopped)) from None
         except BrokenPipeError:
             raise typer.Exit(READER_GONE) from None
         except OSError as error:
@@ -48,7 +48,14 @@ class Program(TyperGroup):
             if error.errno not in _REMEDIES:
                 raise
             what = f"{error.filename} can't be used" if error.filename else "Something can't be read or written"
-            raise OutsideUnavailable(f"{what}: {error.strerror}.", remedy=_REMEDIES[error.errno]) from error
+            where = "" if error.filename else _free(ctx.obj or Path.cwd(), Path(gettempdir()))
+            raise OutsideUnavailable(f"{what}: {error.strerror}.{where}", remedy=_REMEDIES[error.errno]) from error
+
+
+def _free(*places: Path) -> str:
+    """Writing to a full disk does not tell to which."""
+    free = [f"{disk_usage(place).free / 1e6:,.1f} MB in {place}" for place in places]
+    return f" Free: {', '.join(free)}."
 
 
 def written_out(code: int) -> int:

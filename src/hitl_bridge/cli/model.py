@@ -19,7 +19,7 @@ _SHOWN = 20  # of flipped answers; --json has them all
 
 def retrain(
     context: typer.Context,
-    force: Annotated[bool, typer.Option(help="Train even if nothing is new.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if nothing is new.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run the pipeline (`dvc repro`): fine-tune, evaluate, gate; and commit what it reports."""
@@ -37,7 +37,7 @@ def retrain(
 def promote(
     context: typer.Context,
     reason: Why,
-    override: Annotated[bool, typer.Option(help="Promote against the gate's verdict. Is recorded.")] = False,
+    override: Annotated[bool, typer.Option("--override", help="Promote against the gate's verdict. Is recorded.")] = False,
     sign: Sign = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -103,7 +103,7 @@ def predict(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the predictions (JSONL).")] = Path(
         "predictions.jsonl"
     ),
-    candidate: Annotated[bool, typer.Option(help="Ask the candidate instead of the champion.")] = False,
+    candidate: Annotated[bool, typer.Option("--candidate", help="Ask the candidate instead of the champion.")] = False,
     as_json: Json = False,
 ) -> None:
     """Score new inputs with the champion, in the form that `ingest` reads."""

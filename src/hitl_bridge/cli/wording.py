@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperGroup
 
 
+@cache  # whoever calls `main` more than once in a process: reading all the signatures takes longer than most commands
 def worded(app: typer.Typer) -> Callable[[], Any]:
     """The program as it can be run. A switch takes no value, a text needs no type, and an argument's name says what it is."""
     program = typer.main.get_command(app)

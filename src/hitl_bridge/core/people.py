@@ -126,6 +126,16 @@ def roster_change(now: Collection[Seat], terms: Iterable[Term]) -> RosterChange:
     return RosterChange(tuple(sorted(set(now) - held)), tuple(sorted(held - set(now))))
 
 
+def decided_until(terms: Iterable[Term]) -> dict[tuple[str, str], datetime | None]:
+    """By pool and e-mail: until when somebody might decide there, in whatever role; None where they have not left."""
+    found: dict[tuple[str, str], datetime | None] = {}
+    for term in terms:
+        who = term.seat.pool, term.seat.email
+        before = found.get(who, term.until)
+        found[who] = None if before is None or term.until is None else max(before, term.until)
+    return found
+
+
 def former(terms: Iterable[Term]) -> Former:
     """Those who have left, and until when what they said there counts."""
     found: dict[tuple[str, Role], dict[str, datetime]] = {}

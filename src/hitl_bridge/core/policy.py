@@ -21,6 +21,7 @@ from hitl_bridge.core.review.settle import SettlePolicy, asked_alike
 from hitl_bridge.core.routing import Pool, Tier, hours_of
 from hitl_bridge.core.task_types import TaskType
 from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.core.triage.policy_record import PoolCondition
 from hitl_bridge.core.triage.selection import ReviewBudget
 
 _TITLE_LENGTH = 50
@@ -49,6 +50,11 @@ class ReviewPolicy:
     adjudication_ladder: tuple[Rung, ...] | None = None
     adjudication_criteria: str = ""
     scenarios: tuple[str, ...] = ()
+
+    @property
+    def pool_conditions(self) -> tuple[PoolCondition, ...]:
+        """The pools as a triage engine needs them, in the order in which they are asked."""
+        return tuple((pool.name, pool.when) for pool in self.pools.values())
 
     @property
     def lot_promise(self) -> LotPromise | None:

@@ -16,6 +16,9 @@ from hitl_bridge.core.triage import reasons
 
 ConsensusName: TypeAlias = Literal["single", "majority", "unanimous", "weighted"]
 
+MOST_REVIEWERS = 9
+"""The most that a tier may ask for an item."""
+
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 _HOURS = 1_000_000
 """Hours that the scale of priorities spans (114 years), so that every priority lies in [0, 1]."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hitl_bridge.adapters.child_processes import end_children
+from hitl_bridge.adapters.processes import end_children
 from hitl_bridge.daemon.log import Log
 from hitl_bridge.services.keeping.health import Vitals
 

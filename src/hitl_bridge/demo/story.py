@@ -23,8 +23,8 @@ from hitl_bridge.adapters.clock import SystemClock
 from hitl_bridge.adapters.dvc.pipeline import DvcPipeline
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.bootstrap import Bridge, make_workspace, open_bridge
-from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import ADJUDICATION
+from hitl_bridge.core.trace import tell
 from hitl_bridge.demo.labeling import DemoLabeling, open_labeling
 from hitl_bridge.demo.reviewers import Manner, SimulatedReviewer
 from hitl_bridge.demo.subjects import Day, Row, Subject, handwritten_digits, support_inbox
@@ -48,8 +48,18 @@ def run(directory: Path, *, human: bool, images: bool, url: str | None, keep: bo
     root = _free(directory)
     story = Story(root, subject, human=human, out=Console(highlight=False, soft_wrap=not sys.stdout.isatty()))
     labeling = open_labeling(root, url, story.say)
-    try:
+    with attended(labeling, root, keep=keep):
         story.tell(labeling)
+
+
+@contextmanager
+def attended(labeling: DemoLabeling, root: Path, *, keep: bool) -> Iterator[None]:
+    """At the end the Label Studio is left running if `keep`; not where Ctrl-C comes before anybody was told how to stop it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        keep = False
+        raise KeyboardInterrupt(f"Stopped. A demo begins anew each time: what this one made in {root} can be deleted.") from None
     finally:
         if not keep:
             labeling.stop()

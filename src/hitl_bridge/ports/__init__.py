@@ -77,6 +77,7 @@ from hitl_bridge.ports.online import RequestKey as RequestKey
 from hitl_bridge.ports.online import RowChecker as RowChecker
 from hitl_bridge.ports.people import Account as Account
 from hitl_bridge.ports.people import Accounts as Accounts
+from hitl_bridge.ports.people import AnswerThere as AnswerThere
 from hitl_bridge.ports.people import CheckedAnswer as CheckedAnswer
 from hitl_bridge.ports.people import NewAccount as NewAccount
 from hitl_bridge.ports.people import PeopleStore as PeopleStore

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from hitl_bridge.core.model import Item, JSONObject
+from hitl_bridge.core.model import Item, ItemId, JSONObject
 from hitl_bridge.core.people import RosterChange, Term
 
 
@@ -35,6 +35,16 @@ class CheckedAnswer:
     scenario: str | None
     said: JSONObject | None
     decided: JSONObject | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerThere:
+    """Somebody answered an item in a pool, at the labeling service's own time (ISO 8601)."""
+
+    pool: str
+    email: str
+    item_id: ItemId
+    at: str
 
 
 class Accounts(Protocol):
@@ -71,5 +81,5 @@ class PeopleStore(Protocol):
         """Answers to decided items, the newest first, out of `most` at most; without those on which alone the decision rests,
         unless the item has a known answer: then `decided` is that one."""
 
-    def answers_given(self) -> Sequence[tuple[str, str, int]]:
-        """Pool, person and number of items answered, of everybody who has answered anything there."""
+    def answers_of_others(self, people: Mapping[str, Collection[str]]) -> Sequence[AnswerThere]:
+        """Every answer that was given in one of these pools by somebody who is not of its people."""

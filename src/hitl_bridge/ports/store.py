@@ -51,12 +51,14 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class OpenReview:
     """An item whose answers may have changed since it was last settled, with the revision that is in force of each
-    annotation of its present round (its author's own latest), and the decision that stands, if any."""
+    annotation of its present round (its author's own latest), and the decision that stands, if any. `deleted` are answers of
+    earlier rounds whose annotations were deleted since, as they last were."""
 
     item: Item
     tasks: tuple[ReviewTask, ...]
     annotations: tuple[Annotation, ...]
     earlier: tuple[Annotation, ...] = ()
+    deleted: tuple[Annotation, ...] = ()
     decision: Decision | None = None
 
 

@@ -99,6 +99,7 @@ class _Reader:
         self._lines: dict[Path, int] = {}
         self._problems: list[SettingsProblem] = []
         self._nodes = 0
+        self._is_too_much = False
 
     def document(self, text: str) -> Document:
         root = self._yaml.compose(text)
@@ -113,7 +114,7 @@ class _Reader:
         self._nodes += 1
         # An alias can point back at what holds it, and a few of them can unfold into millions of values.
         if self._nodes > _MOST_NODES or len(path) > _DEEPEST:
-            return self._wrong(node, path, "there is too much in here, or an alias refers to itself")
+            return self._too_much(node, path)
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -154,6 +155,13 @@ class _Reader:
         if isinstance(value, float) and not math.isfinite(value):
             return self._wrong(node, path, "must be a finite number")
         return value
+
+    def _too_much(self, node: Node, path: Path) -> object:
+        """Told once: it would be true of each of a million values."""
+        if not self._is_too_much:
+            self._is_too_much = True
+            self._wrong(node, path, "there is too much in here, or an alias refers to itself")
+        return UNREADABLE
 
     def _wrong(self, node: Node, path: Path, what: str) -> object:
         self._problems.append(SettingsProblem(node.start_mark.line + 1, spelled(path), what))

@@ -131,11 +131,10 @@ def workspace_key(root: Path, environ: Mapping[str, str]) -> bytes:
     return _key_bytes(text, source)
 
 
-def key_source(root: Path, environ: Mapping[str, str] | None = None) -> str:
+def key_source(root: Path) -> str:
     """Where the workspace key comes from. Raises UsageError like `workspace_key`."""
-    known = os.environ if environ is None else environ
-    workspace_key(root, known)
-    return WORKSPACE_KEY if known.get(WORKSPACE_KEY, "").strip() else str(key_file(root).relative_to(root))
+    workspace_key(root, os.environ)
+    return WORKSPACE_KEY if os.environ.get(WORKSPACE_KEY, "").strip() else str(key_file(root).relative_to(root))
 
 
 def _key_bytes(text: str, source: str) -> bytes:

@@ -17,7 +17,7 @@ from hitl_bridge.core.dataset.record import DataUse
 from hitl_bridge.core.deadlines import WorkingHours
 from hitl_bridge.core.gold import GoldTerms
 from hitl_bridge.core.people import Person, with_roster
-from hitl_bridge.core.refresh import RetrainTerms
+from hitl_bridge.core.retraining import RetrainTerms
 from hitl_bridge.core.routing import Pool, Tier
 from hitl_bridge.core.signing import SignOffTerms
 from hitl_bridge.core.triage.plan import CLOSED, Rule, TierBound, TriagePlan
@@ -67,14 +67,12 @@ def load_settings(root: Path, environ: Mapping[str, str] | None = None, *, rules
     return _settings(root, check_settings(_content(path), path.name, rules, _people(root)), known)
 
 
-def load_other_settings(
-    root: Path, file: Path, environ: Mapping[str, str] | None = None, *, rules: RuleChecker | None = None
-) -> Settings:
+def load_other_settings(root: Path, file: Path, *, rules: RuleChecker) -> Settings:
     """The settings that the workspace at `root` would have if `file` were its `hitl.yaml`. Raises as `load_settings` does."""
     if not file.is_file():
         raise UsageError(f"There is no file {file}.", remedy="Name a copy of hitl.yaml with other tiers or rates.")
     checked = check_settings(_content(file), file.name, rules, _people(root))
-    return _settings(root.absolute(), checked, os.environ if environ is None else environ)
+    return _settings(root.absolute(), checked, os.environ)
 
 
 def check_settings(
@@ -106,7 +104,7 @@ def _content(path: Path) -> bytes:
 def _people(root: Path) -> bytes | None:
     """The roster's own file, if there is one."""
     path = root / PEOPLE_FILE
-    return _content(path) if path.is_file() else None
+    return _content(path) if path.exists() else None
 
 
 def _validated(document: Document) -> tuple[HitlYaml | None, list[SettingsProblem]]:
@@ -184,9 +182,9 @@ def _review_budget(file: HitlYaml) -> ReviewBudget | None:
     return None if quota is None else ReviewBudget(quota.count, quota.window, triage.random_arm, over)
 
 
-def read_token(root: Path, environ: Mapping[str, str] | None = None) -> Secret | None:
+def read_token(root: Path) -> Secret | None:
     """Label Studio's token as it is now, for who has waited since an older one was refused. Raises UsageError."""
-    return environment.token(root, os.environ if environ is None else environ)
+    return environment.token(root, os.environ)
 
 
 def read_approver_token(environ: Mapping[str, str] | None = None) -> Secret | None:

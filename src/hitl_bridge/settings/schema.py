@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, St
 
 from hitl_bridge.core.model import ADJUDICATION, NONE_OF_THESE
 from hitl_bridge.core.people import WEEKLY
-from hitl_bridge.core.routing import ConsensusName
+from hitl_bridge.core.routing import MOST_REVIEWERS, ConsensusName
 from hitl_bridge.core.task_types import TASK_TYPE_NAMES
 from hitl_bridge.core.task_types.controls import ANOTHER_LABEL
 from hitl_bridge.core.triage.columns import PREDICTIONS
@@ -291,7 +291,7 @@ class TriageSection(Section):
 
 class TierSection(Section):
     max_risk: Annotated[float | Literal["budget"] | None, BeforeValidator(_max_risk)] = None
-    reviewers: Annotated[int, Field(ge=1, le=9)] = 1
+    reviewers: Annotated[int, Field(ge=1, le=MOST_REVIEWERS)] = 1
     sla: Duration = timedelta(hours=24)
     consensus: ConsensusName | None = None
     rationale: Literal["required", "optional"] = "optional"
@@ -299,7 +299,7 @@ class TierSection(Section):
     reasons: list[Text] = Field(default_factory=list, max_length=6)
     criteria: Paragraph | None = None
     escalate_after: Duration | None = None
-    max_reviewers: Annotated[int, Field(ge=1, le=9)] | None = None
+    max_reviewers: Annotated[int, Field(ge=1, le=MOST_REVIEWERS)] | None = None
     min_probability: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     blind: Annotated[float, Field(ge=0, lt=1)] = 0.0
     around_the_clock: bool = False

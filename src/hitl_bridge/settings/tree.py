@@ -15,7 +15,7 @@ from hitl_bridge.core.ladder import Rung
 from hitl_bridge.core.notices import NoticeTerms
 from hitl_bridge.core.people import Person
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.core.refresh import RetrainTerms
+from hitl_bridge.core.retraining import RetrainTerms
 from hitl_bridge.core.routing import Pool, Tier
 from hitl_bridge.core.signing import SignOffTerms
 from hitl_bridge.core.task_types import task_type

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hitl_bridge.core.gating.gate import judge
 from hitl_bridge.core.gating.page import page
-from hitl_bridge.core.gating.report import Leakage, Measured, PairedResults
+from hitl_bridge.core.gating.report import GateReport, Leakage, Measured, PairedResults
 from hitl_bridge.core.model import JSON, Split
 from hitl_bridge.errors import UsageError
 from hitl_bridge.stages.checks import RESULTS, from_json
@@ -40,25 +40,25 @@ def gate(root: Path) -> str:
     )
     report = judge(results, params.gate)
     cited = {**proof, "candidate_trained_on": facts["candidate_trained_on"], "measured_on": facts["holdout_sha256"]}
-    write_json(
-        root / "reports/verdict.json",
-        {
-            "format": 2,
-            "verdict": report.verdict.value,
-            "reasons": list(report.reasons),
-            "candidate": report.candidate_version,
-            "champion": report.champion_version,
-            "n": report.n,
-            "negative_flips": report.negative_flips,
-            "tests": [asdict(test) for test in report.tests],
-            "slices": [asdict(row) for row in report.slices],
-            "checks": [{**asdict(check), "passed": check.passed} for check in results.checks],
-            "policy": asdict(params.gate),
-            "leakage": cited,
-        },
-    )
+    checks = [{**asdict(check), "passed": check.passed} for check in results.checks]
+    told = {**_told(report), "checks": checks, "policy": asdict(params.gate), "leakage": cited}
+    write_json(root / "reports/verdict.json", told)
     write_bytes(root / "reports/verdict.md", page(report, results, cited).encode())
     return f"Verdict: {report.verdict.value}. {' '.join(report.reasons)}"
+
+
+def _told(report: GateReport) -> Mapping[str, Any]:
+    return {
+        "format": 2,
+        "verdict": report.verdict.value,
+        "reasons": list(report.reasons),
+        "candidate": report.candidate_version,
+        "champion": report.champion_version,
+        "n": report.n,
+        "negative_flips": report.negative_flips,
+        "tests": [asdict(test) for test in report.tests],
+        "slices": [asdict(row) for row in report.slices],
+    }
 
 
 def _read_paired(path: Path) -> pa.Table:

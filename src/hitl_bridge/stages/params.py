@@ -134,8 +134,8 @@ def _prepare(section: _Section) -> PrepareParams:
         holdout_share=section.number("holdout_share", default.holdout_share, 0.0, 0.9),
         seed=section.whole("seed", default.seed, 0),
         group_by=section.text("group_by", None),
-        near_duplicates=section.number_or_none("near_duplicates", default.near_duplicates, 0.5, 1.0),
-        near_images=section.number_or_none("near_images", default.near_images, 0.9, 1.0),
+        near_duplicates=section.share_or_none("near_duplicates", default.near_duplicates, 0.5),
+        near_images=section.share_or_none("near_images", default.near_images, 0.9),
     )
 
 
@@ -183,10 +183,10 @@ def _gate(section: _Section) -> GatePolicy:
         edge_gain=section.number("edge_gain", default.edge_gain, 0.0001, 1.0),
         edge_margin=section.number("edge_margin", default.edge_margin, 0.0001, 0.5),
         slices=section.some_of("slices", default.slices, SLICES),
-        max_ece=section.optional_number("max_ece", 0.0, 1.0),
-        max_latency_ms=section.optional_number("max_latency_ms", 0.0, 1e9),
-        max_slower=section.optional_number("max_slower", 0.0, 1e6),
-        max_size_mb=section.optional_number("max_size_mb", 0.0, 1e9),
+        max_ece=section.optional_number("max_ece", 1.0),
+        max_latency_ms=section.optional_number("max_latency_ms", 1e9),
+        max_slower=section.optional_number("max_slower", 1e6),
+        max_size_mb=section.optional_number("max_size_mb", 1e9),
         min_items=section.whole("min_items", default.min_items, 1),
         min_first_items=section.whole("min_first_items", default.min_first_items, 1),
         min_edge_items=section.whole("min_edge_items", default.min_edge_items, 1),
@@ -209,12 +209,12 @@ class _Section:
             return self._wrong(key, f"must be a number from {low} to {high}", default)
         return float(value)
 
-    def optional_number(self, key: str, low: float, high: float) -> float | None:
-        return None if self._get(key, None) is None else self.number(key, low, low, high)
+    def optional_number(self, key: str, high: float) -> float | None:
+        return None if self._get(key, None) is None else self.number(key, 0.0, 0.0, high)
 
-    def number_or_none(self, key: str, default: float | None, low: float, high: float) -> float | None:
+    def share_or_none(self, key: str, default: float | None, low: float) -> float | None:
         """Unlike `optional_number`, what is not there has a default; `null` says that none is wanted."""
-        return None if self._get(key, default) is None else self.number(key, default or low, low, high)
+        return None if self._get(key, default) is None else self.number(key, default or low, low, 1.0)
 
     def whole(self, key: str, default: int, low: int) -> int:
         value = self._get(key, default)

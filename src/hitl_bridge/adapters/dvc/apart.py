@@ -7,7 +7,7 @@ workspace's own branch afterwards, beside whatever was committed there meanwhile
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -25,13 +25,10 @@ _PATIENCE = 15.0
 class DvcPipelineApart:
     """Implements `ports.PipelineApart`. Whoever uses it is the only one who does."""
 
-    def __init__(
-        self, workspace: Path, branch: str, pipeline_file: str, *, progress: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, workspace: Path, branch: str, pipeline_file: str) -> None:
         self._workspace = workspace
         self._branch = branch
         self._file = pipeline_file
-        self._progress = progress
         self._top = workspace / ".hitl" / "retrain"
         self._theirs = GitRepository(workspace, branch)
 
@@ -73,7 +70,7 @@ class DvcPipelineApart:
                 dvc.run("pull", "--quiet", "--force", *wanted)
 
     def repro(self) -> bool:
-        return DvcPipeline(self.root, self._branch, self._file, progress=self._progress).repro()
+        return DvcPipeline(self.root, self._branch, self._file).repro()
 
     def bring_home(self, message: str, paths: Sequence[str]) -> str | None:
         lock = str(PurePosixPath(self._file).with_suffix(".lock"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from hitl_bridge.adapters.dvc.command import locked_dvc
 from hitl_bridge.adapters.dvc.files import write_durably
 from hitl_bridge.adapters.git.repository import GitRepository
-from hitl_bridge.core.model import JSON, JSONObject
+from hitl_bridge.core.model import JSONObject
 from hitl_bridge.errors import RefusedForSafety
 
 _POINTER = "models/champion.json"
@@ -86,12 +86,3 @@ def _check(folder: Path, pledged: Mapping[str, str], what: str) -> None:
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def pointer_of(content: bytes | None) -> Mapping[str, JSON]:
-    """What a `champion.json` says; empty for anything else."""
-    try:
-        said = json.loads(content or b"")
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

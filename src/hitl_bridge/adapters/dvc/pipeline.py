@@ -21,6 +21,8 @@ _ADVICE = re.compile(
 _CONFLICT = "half merged"
 _BASE = "data/base"
 _BASE_SUFFIXES = (".jsonl", ".parquet", ".csv")
+_PATIENCE = 15.0
+"""Seconds to wait for others who work on the data."""
 
 
 class PipelineFailed(BridgeError):
@@ -46,7 +48,6 @@ class DvcPipeline:
         pipeline_file: str = "dvc.yaml",
         *,
         progress: Callable[[str], None] | None = None,
-        patience: float = 15.0,
     ) -> None:
         """`progress` gets each line that DVC and the stages say, as it comes."""
         check_inside(root, pipeline_file)
@@ -54,11 +55,10 @@ class DvcPipeline:
         self._git = GitRepository(root, branch)
         self._pipeline_file = pipeline_file
         self._progress = progress or _ignore
-        self._patience = patience
 
     def repro(self, *, force: bool = False) -> bool:
         """Runs what is out of date; whether anything ran. Raises PipelineFailed, OutsideUnavailable, RepositoryRefused."""
-        with locked_dvc(self._root, "repro", self._patience) as dvc:
+        with locked_dvc(self._root, "repro", _PATIENCE) as dvc:
             self._check()
             lock = (self._root / self._pipeline_file).with_suffix(".lock")
             self._mend_lock_file(lock)
@@ -71,7 +71,7 @@ class DvcPipeline:
 
     def save(self, message: str, paths: Sequence[str]) -> str | None:
         """Commits these files and folders on the branch, as they lie there; returns the commit, None if nothing changed."""
-        with locked_dvc(self._root, "commit", self._patience):
+        with locked_dvc(self._root, "commit", _PATIENCE):
             self._check()
             return self._git.commit_if_changed(paths, f"{message.strip()}\n")
 
@@ -81,7 +81,7 @@ class DvcPipeline:
         check_inside(self._root, path)
         pointer = f"{path.rstrip('/')}.dvc"
         ignore = str(PurePosixPath(pointer).with_name(".gitignore"))
-        with locked_dvc(self._root, "commit", self._patience) as dvc:
+        with locked_dvc(self._root, "commit", _PATIENCE) as dvc:
             self._check()
             dvc.run("add", "--quiet", path)
             if default_remote(self._root) is not None:

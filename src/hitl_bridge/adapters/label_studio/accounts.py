@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import replies
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.adapters.label_studio.local_accounts import sign_up
 from hitl_bridge.errors import LabelingUnavailable
@@ -28,7 +28,7 @@ class LabelStudioAccounts:
     def listed(self) -> list[Account]:
         listed = self._client.get("/api/users/")
         rows = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
-        return [Account(payloads.field(row, "id", int), payloads.field(row, "email", str).lower()) for row in rows]
+        return [Account(replies.field(row, "id", int), replies.field(row, "email", str).lower()) for row in rows]
 
     def invitation(self) -> str:
         """Label Studio names its own idea of its address, or none: ours is put before the path."""

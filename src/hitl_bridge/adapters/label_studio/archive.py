@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import payloads, remote, replies
 from hitl_bridge.adapters.label_studio.archived_control import ArchivedControl, names_of
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient
 from hitl_bridge.adapters.label_studio.label_configs import fingerprint, parse_xml
@@ -36,7 +36,7 @@ class LabelStudioArchive:
                 f"Project {project_id} is kept by HITL Bridge: there is nothing to adopt.",
                 remedy="Its answers are brought back by `hitl-bridge pull`.",
             )
-        xml = payloads.field(there, "label_config", str)
+        xml = replies.field(there, "label_config", str)
         root = parse_xml(xml)
         found = ArchivedControl.of(root, control, form)
         if found is None:
@@ -44,7 +44,7 @@ class LabelStudioArchive:
                 f"Project {project_id} has no control {control!r} by which {form.value}.",
                 remedy=f"Name one of: {', '.join(names_of(root, form)) or '(it has none)'}.",
             )
-        title, url = payloads.field(there, "title", str), f"{self._client.url}/projects/{project_id}/"
+        title, url = replies.field(there, "title", str), f"{self._client.url}/projects/{project_id}/"
         return ArchivedProject(project_id, title, url, xml, fingerprint(xml), control, form, found.shows)
 
     def tasks(self, project: ArchivedProject) -> Iterator[ArchivedTask]:
@@ -59,16 +59,16 @@ class LabelStudioArchive:
                 yield task
 
     def _task(self, row: JSON, control: ArchivedControl) -> ArchivedTask:
-        answers = [one for one in payloads.rows_of(row, "annotations") if not payloads.field(one, "was_cancelled", bool)]
-        predictions = payloads.rows_of(row, "predictions") if isinstance(row, Mapping) and row.get("predictions") else ()
+        answers = [one for one in replies.rows_of(row, "annotations") if not replies.field(one, "was_cancelled", bool)]
+        predictions = replies.rows_of(row, "predictions") if isinstance(row, Mapping) and row.get("predictions") else ()
         predicted = predictions[0] if predictions else {}
         score = predicted.get("score") if isinstance(predicted, Mapping) else None
         version = predicted.get("model_version") if isinstance(predicted, Mapping) else None
         given = row.get("data") if isinstance(row, Mapping) else None
         data = given if isinstance(given, Mapping) else {}
         return ArchivedTask(
-            TaskId(payloads.field(row, "id", int)),
-            payloads.moment(row, "created_at"),
+            TaskId(replies.field(row, "id", int)),
+            replies.moment(row, "created_at"),
             data,
             tuple(self._answer(one, control, data) for one in answers),
             _predicted(predicted, control.name),
@@ -77,20 +77,20 @@ class LabelStudioArchive:
         )
 
     def _answer(self, row: JSON, control: ArchivedControl, data: JSONObject) -> ArchivedAnswer:
-        chosen, problem = control.said(payloads.rows_of(row, "result"), data)
-        result = payloads.storable(payloads.rows_of(row, "result"))
+        chosen, problem = control.said(replies.rows_of(row, "result"), data)
+        result = remote.storable(replies.rows_of(row, "result"))
         reviewer = self._name_of(row.get("completed_by") if isinstance(row, Mapping) else None)
-        in_bulk = payloads.lead_time(row) is None and isinstance(row, Mapping) and row.get("parent_prediction") is not None
-        rationale = payloads.controls_of(result).get(RATIONALE, ())
+        in_bulk = remote.lead_time(row) is None and isinstance(row, Mapping) and row.get("parent_prediction") is not None
+        rationale = remote.controls_of(result).get(RATIONALE, ())
         return ArchivedAnswer(
-            AnnotationId(payloads.field(row, "id", int)),
-            payloads.moment(row, "created_at"),
-            payloads.moment(row, "updated_at"),
+            AnnotationId(replies.field(row, "id", int)),
+            replies.moment(row, "created_at"),
+            replies.moment(row, "updated_at"),
             reviewer,
             chosen,
             "\n".join(map(str, rationale)),
             result,
-            payloads.lead_time(row),
+            remote.lead_time(row),
             NOBODY if not reviewer else BULK if in_bulk else problem,
         )
 
@@ -100,7 +100,7 @@ class LabelStudioArchive:
         if not self._names:
             listed = self._client.get("/api/users/")
             for person in listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ():
-                self._names[payloads.field(person, "id", int)] = payloads.field(person, "email", str)
+                self._names[replies.field(person, "id", int)] = replies.field(person, "email", str)
         return self._names.setdefault(user, f"account {user}")
 
 
@@ -108,5 +108,5 @@ def _predicted(row: JSON, control: str) -> tuple[JSON, ...] | None:
     """None where no model had a say: there is no prediction, or it is about other controls."""
     if not isinstance(row, Mapping) or not isinstance(row.get("result"), list):
         return None
-    controls = payloads.controls_of(payloads.rows_of(row, "result"))
+    controls = remote.controls_of(replies.rows_of(row, "result"))
     return controls.get(control, None if controls else ())

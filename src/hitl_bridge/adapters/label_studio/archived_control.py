@@ -9,7 +9,7 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from hitl_bridge.adapters.label_studio.label_configs import filled_in, is_shown, named, parents
-from hitl_bridge.adapters.label_studio.payloads import controls_of
+from hitl_bridge.adapters.label_studio.remote import controls_of
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.task_types.controls import Form
 

@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 
-from hitl_bridge.adapters.label_studio import filters, payloads
+from hitl_bridge.adapters.label_studio import filters, payloads, remote, replies
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound, OutcomeUnclear, RequestRejected
 from hitl_bridge.adapters.label_studio.label_configs import LabelConfig, fingerprint
 from hitl_bridge.adapters.label_studio.listing import UNREADABLE, Row, TaskLists, Unreadable, another, remote_project
-from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared, Reader
+from hitl_bridge.adapters.label_studio.payloads import MODEL_VERSION, Prepared
+from hitl_bridge.adapters.label_studio.remote import Reader
 from hitl_bridge.core.model import JSON, JSONObject, Project, ProjectId, ProjectKey, PushKey, TaskId
 from hitl_bridge.core.sync import OVERLAP, label_config_changed
 from hitl_bridge.errors import LabelingUnavailable
@@ -63,7 +64,7 @@ class LabelStudio:
         return ServiceStatus(
             url=self._client.url,
             version=str(release or "unknown"),
-            user=payloads.field(me, "email", str),
+            user=replies.field(me, "email", str),
             warnings=tuple(self._warnings()),
         )
 
@@ -87,7 +88,7 @@ class LabelStudio:
         project_id = self._find_project(self._mark(plan.key)) if known is None else known.project_id
         if project_id is None:
             made = self._client.post("/api/projects/", wanted)
-            project_id = ProjectId(payloads.field(made, "id", int))
+            project_id = ProjectId(replies.field(made, "id", int))
         else:
             self._bring_up_to_date(project_id, wanted, known, restore_config)
         self._configs[project_id], self._seen_configs[project_id] = config, config.xml
@@ -99,7 +100,7 @@ class LabelStudio:
 
     def _find_project(self, mark: str) -> ProjectId | None:
         """By a line of the description, whatever the title has become; of two (a POST that was unclear) the older."""
-        found = [payloads.field(row, "id", int) for row in self._projects() if mark in payloads.description_lines(row)]
+        found = [replies.field(row, "id", int) for row in self._projects() if mark in payloads.description_lines(row)]
         return ProjectId(min(found)) if found else None
 
     def _projects(self) -> Iterator[JSON]:
@@ -107,7 +108,7 @@ class LabelStudio:
         while True:
             query: dict[str, str | int] = {"include": "id,title,description", "page_size": 100, "page": page, "ordering": "id"}
             reply = self._client.get("/api/projects/", query)
-            yield from payloads.rows_of(reply, "results")
+            yield from replies.rows_of(reply, "results")
             if not isinstance(reply, Mapping) or reply.get("next") is None:
                 return
             page += 1
@@ -142,9 +143,9 @@ class LabelStudio:
         with remote_project(project.project_id, project.title):
             has = self._project(project.project_id)
         self._refuse_another(has, project)
-        xml = payloads.field(has, "label_config", str)
+        xml = replies.field(has, "label_config", str)
         self._seen_configs[project.project_id] = xml
-        return ProjectLook(payloads.field(has, "task_number", int), fingerprint(xml))
+        return ProjectLook(replies.field(has, "task_number", int), fingerprint(xml))
 
     def _show_predictions(self, project_id: ProjectId) -> None:
         """The label stream shows only predictions of the project's own model version."""
@@ -159,7 +160,7 @@ class LabelStudio:
         if fresh or project.project_id not in self._seen_configs:
             with remote_project(project.project_id, project.title):
                 there = self._project(project.project_id)
-            self._seen_configs[project.project_id] = payloads.field(there, "label_config", str)
+            self._seen_configs[project.project_id] = replies.field(there, "label_config", str)
         xml, kept = self._seen_configs[project.project_id], self._configs.get(project.project_id)
         if kept is None or kept.xml != xml:
             kept = self._configs[project.project_id] = LabelConfig(xml)
@@ -217,8 +218,8 @@ class LabelStudio:
         found: list[RemoteTask] = []
         for start in range(0, len(wanted), LOOKUP_KEYS):
             query = filters.keys_query(wanted[start : start + LOOKUP_KEYS])
-            rows = self._lists.all(project, query, {"include": payloads.TASK_ROW, "fields": "all"}, 2 * LOOKUP_KEYS)
-            found += payloads.remote_tasks(rows)
+            rows = self._lists.all(project, query, {"include": remote.TASK_ROW, "fields": "all"}, 2 * LOOKUP_KEYS)
+            found += remote.remote_tasks(rows)
         return [task for task in found if task.push_key in set(wanted)]
 
     def delete_untouched(self, project: Project, task: RemoteTask) -> bool:
@@ -229,8 +230,8 @@ class LabelStudio:
             drafts = self._client.get(f"/api/tasks/{task.task_id}/drafts")
         except NotFound:
             return True
-        same = payloads.bridge_key(there) == task.push_key and payloads.field(there, "project", int) == project.project_id
-        if not same or drafts or payloads.rows_of(there, "annotations"):
+        same = remote.bridge_key(there) == task.push_key and replies.field(there, "project", int) == project.project_id
+        if not same or drafts or replies.rows_of(there, "annotations"):
             return False
         self._client.delete(path)
         return True
@@ -253,14 +254,14 @@ class LabelStudio:
 
     def _state(self, project: Project, row: Row, config: _Refresh) -> RemoteTaskState | None:
         if isinstance(row, Unreadable):
-            return payloads.unreadable_state(row.row, UNREADABLE)
-        state = payloads.task_state(row, lambda: self._reader(project))
+            return remote.unreadable_state(row.row, UNREADABLE)
+        state = remote.task_state(row, lambda: self._reader(project))
         if state is None or config.done or all(one.problem is None for one in state.annotations):
             return state
         # Perhaps the label config was changed since it was last read: look, once a list.
         self._config(project, fresh=True)
         config.done = True
-        return payloads.task_state(row, lambda: self._reader(project))
+        return remote.task_state(row, lambda: self._reader(project))
 
     def _reader(self, project: Project) -> Reader:
         return Reader(self._config(project), self._name_of, self._client.user_id())
@@ -271,7 +272,7 @@ class LabelStudio:
             listed = self._client.get("/api/users/")
             people = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
             for person in people:
-                self._names[payloads.field(person, "id", int)] = payloads.field(person, "email", str)
+                self._names[replies.field(person, "id", int)] = replies.field(person, "email", str)
         return self._names.setdefault(user_id, f"account {user_id}")
 
     # ------------------------------------------------------------------------------------- links and counts
@@ -322,5 +323,5 @@ class _Push:
 
 def refuse_changed_config(has: JSONObject, known: Project, wanted: str) -> None:
     """Raises ProjectChanged if the label config is neither the one that we left nor the one that we want."""
-    if fingerprint(payloads.field(has, "label_config", str)) not in (known.label_config_sha256, wanted):
+    if fingerprint(replies.field(has, "label_config", str)) not in (known.label_config_sha256, wanted):
         raise label_config_changed(known)

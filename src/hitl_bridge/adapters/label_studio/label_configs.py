@@ -6,6 +6,7 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from hitl_bridge.core.model import JSON
@@ -36,9 +37,9 @@ _MARKS: Final = "labels"
 class LabelConfigProblem(UsageError):
     """A label config, or what should go into it, is not usable."""
 
-    def __init__(self, problems: Sequence[str], *, where: str = "label config") -> None:
+    def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__(f"{where}: " + "; ".join(problems), remedy="Mend the file in label_configs/ or hitl.yaml.")
+        super().__init__("label config: " + "; ".join(problems), remedy="Mend the file in label_configs/ or hitl.yaml.")
 
 
 class LabelConfig:
@@ -243,8 +244,12 @@ def fingerprint(xml: str) -> str:
     return hashlib.sha256(xml.encode("utf-8")).hexdigest()
 
 
+@lru_cache(maxsize=64)
 def interface(xml: str) -> Any:
-    """Label Studio's own reading of a label config. Raises LabelConfigProblem."""
+    """Label Studio's own reading of a label config, once a process: every cycle asks for that of every project.
+
+    Raises LabelConfigProblem.
+    """
     # Imported here: it takes about a second, and `hitl-bridge status` has no use for it.
     from label_studio_sdk.label_interface import LabelInterface
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
 
-from hitl_bridge.adapters.label_studio import filters, payloads
+from hitl_bridge.adapters.label_studio import filters, remote, replies
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound, ServerStumbled, encoded
 from hitl_bridge.adapters.label_studio.payloads import GONE_REMEDY
 from hitl_bridge.core.model import JSON, JSONObject, Project, ProjectId, TaskId
@@ -22,8 +22,8 @@ MANY_UNREADABLE: Final = 10
 UNREADABLE: Final = "Label Studio answers 500 where its annotations are to be shown"
 
 Columns = Mapping[str, str | int]
-_WHOLE: Final[Columns] = {"include": payloads.STATE_ROW, "fields": "all", "page": 1}
-_MANIFEST: Final[Columns] = {"include": payloads.MANIFEST_ROW, "fields": "all", "page": 1}
+_WHOLE: Final[Columns] = {"include": remote.STATE_ROW, "fields": "all", "page": 1}
+_MANIFEST: Final[Columns] = {"include": remote.MANIFEST_ROW, "fields": "all", "page": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +79,32 @@ class TaskLists:
         size = self._page_size
         while True:
             query = filters.answered_query(since)
-            columns: Columns = {**_WHOLE, "include": f"{payloads.STATE_ROW},{payloads.PREDICTION_ROW}", "page_size": size}
+            columns: Columns = {**_WHOLE, "include": f"{remote.STATE_ROW},{remote.PREDICTION_ROW}", "page_size": size}
             with listing(project):
                 rows = self._page(project, query, columns)
             yield from rows
             if len(rows) < size:
                 return
-            last = payloads.moment(rows[-1], "updated_at")
+            last = replies.moment(rows[-1], "updated_at")
             since, size = last, wider(size) if last == since else size
 
     def _since(self, cursor: str | None) -> str | None:
         if cursor is None:
             return None
         now = self._client.server_time
-        newest = cursor if now is None else min(payloads.filter_time(cursor), payloads.filter_time(now.isoformat()))
-        return payloads.filter_time(newest, self._overlap)
+        newest = cursor if now is None else min(replies.filter_time(cursor), replies.filter_time(now.isoformat()))
+        return replies.filter_time(newest, self._overlap)
 
     def _first_page(self, project: Project, query: JSONObject, size: int) -> tuple[Sequence[Row], str]:
         """The rows, and the time of the last. One row that Label Studio can't show makes a 500 of the whole page: then the
         rows are asked for by their ids, and halved until it stands alone."""
         try:
             whole = self._page(project, query, {**_WHOLE, "page_size": size}, one_row=True)
-            return whole, payloads.moment(whole[-1], "updated_at") if whole else ""
+            return whole, replies.moment(whole[-1], "updated_at") if whole else ""
         except ServerStumbled:
             rows = self._light(project, query, size)
-            ids = [TaskId(payloads.field(row, "id", int)) for row in rows]
-            return self.by_ids(project, ids), payloads.moment(rows[-1], "updated_at") if rows else ""
+            ids = [TaskId(replies.field(row, "id", int)) for row in rows]
+            return self.by_ids(project, ids), replies.moment(rows[-1], "updated_at") if rows else ""
 
     def by_ids(self, project: Project, ids: Sequence[TaskId]) -> list[Row]:
         """Of these tasks those that are there, in the order of `ids`."""
@@ -132,10 +132,10 @@ class TaskLists:
         """The rows without their annotations, and if need be without their data."""
         columns: dict[str, str | int] = {"fields": "task_only", "page": 1, "page_size": size}
         try:
-            return self._page(project, query, {**columns, "include": payloads.LIGHT_ROW}, one_row=True)
+            return self._page(project, query, {**columns, "include": remote.LIGHT_ROW}, one_row=True)
         except ServerStumbled:
             with listing(project):
-                return self._page(project, query, {**columns, "include": payloads.LIGHTEST_ROW})
+                return self._page(project, query, {**columns, "include": remote.LIGHTEST_ROW})
 
     def manifest(self, project: Project) -> Iterator[ManifestTask]:
         """Every task by id."""
@@ -144,7 +144,7 @@ class TaskLists:
             with listing(project):
                 rows = self._page(project, filters.after_query(last), {**_MANIFEST, "page_size": self._manifest_page})
             for row in rows:
-                task = payloads.manifest_task(row)
+                task = remote.manifest_task(row)
                 yield task
                 last = max(last, task.task_id)
             if len(rows) < self._manifest_page:
@@ -162,11 +162,11 @@ class TaskLists:
             if params.get("page", 1) == 1:
                 raise gone(project.project_id, project.title) from None
             return ()  # past the end
-        return payloads.rows_of(reply, "tasks")
+        return replies.rows_of(reply, "tasks")
 
 
 def _id(row: Row) -> TaskId:
-    return TaskId(payloads.field(row.row if isinstance(row, Unreadable) else row, "id", int))
+    return TaskId(replies.field(row.row if isinstance(row, Unreadable) else row, "id", int))
 
 
 def wider(size: int) -> int:

@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
 from hitl_bridge.errors import OutsideUnavailable, UsageError
@@ -74,17 +73,6 @@ class PythonTooNew(UsageError):
         )
 
 
-class NotAnEnvironment(UsageError):
-    """A folder was named as Label Studio's virtual environment and is none."""
-
-    def __init__(self, environment: Path) -> None:
-        self.environment = environment
-        super().__init__(
-            f"There is no Label Studio in {environment}.",
-            remedy="Name a virtual environment that has the package label-studio, or name none: one is installed then.",
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Installation:
     """A Label Studio that can be started: its virtual environment and its migrated, empty database."""
@@ -102,25 +90,16 @@ class Installation:
         return self.environment / "bin" / "label-studio"
 
 
-def default_cache() -> Path:
-    """Where a user's workspaces share what is the same for all of them."""
-    return Path.home() / ".cache" / "hitl-bridge"
-
-
 def silent(message: str) -> None:
     """The progress callback of a caller who does not want to hear of it."""
 
 
-def ready_installation(cache: Path, environment: Path | None = None, progress: Progress = silent) -> Installation:
-    """The installation in `cache`, made first where it is missing or was interrupted.
-
-    An `environment` of the user's own is used as it is and never written to.
-    """
+def ready_installation(cache: Path, progress: Progress = silent) -> Installation:
+    """The installation in `cache`, made first where it is missing or was interrupted."""
     cache.mkdir(parents=True, exist_ok=True)
     with locked(cache / "install.lock", progress, "another process is installing Label Studio: waiting for it") as lock:
-        environment = own_environment(cache, lock, progress) if environment is None else checked(environment)
-        version = installed_version(environment)
-        installation = Installation(environment, version, cache / f"template-{version}" / "label_studio.sqlite3")
+        environment = own_environment(cache, lock, progress)
+        installation = Installation(environment, VERSION, cache / f"template-{VERSION}" / "label_studio.sqlite3")
         if not installation.template.exists():
             make_template(installation, lock, progress)
     return installation
@@ -142,19 +121,6 @@ def locked(path: Path, progress: Progress, waiting: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def checked(environment: Path) -> Path:
-    if not (environment / "bin" / "label-studio").exists():
-        raise NotAnEnvironment(environment)
-    return environment
-
-
-def installed_version(environment: Path) -> str:
-    folders = [str(folder) for folder in environment.glob("lib/python*/site-packages")]
-    for distribution in distributions(name="label-studio", path=folders):
-        return distribution.version
-    raise NotAnEnvironment(environment)
 
 
 def own_environment(cache: Path, lock: int, progress: Progress) -> Path:
@@ -188,9 +154,10 @@ def install(environment: Path, lock: int, progress: Progress) -> None:
 
 
 def pip_install(environment: Path) -> list[str]:
+    """Compiling is left to Python: most of the modules are never imported."""
     python = str(environment / "bin" / "python")
     quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    return [python, "-m", "pip", "install", "--require-hashes", *quiet]
+    return [python, "-m", "pip", "install", "--require-hashes", "--no-compile", *quiet]
 
 
 def pinned(lock: str, names: tuple[str, ...]) -> str:

@@ -150,9 +150,8 @@ class RunningServer:
 class LocalServer:
     """The Label Studio whose data is in `home`, installed (once for all workspaces) in `cache`.
 
-    `environment` names a virtual environment that has label-studio, to be used instead of the cache's own. `variables` are
-    more of Label Studio's own settings, as for another database. `progress` hears what takes long: the installation and the
-    first database.
+    `variables` are more of Label Studio's own settings, as for another database. `progress` hears what takes long: the
+    installation and the first database.
     """
 
     def __init__(
@@ -161,14 +160,12 @@ class LocalServer:
         *,
         cache: Path,
         port: int = 8080,
-        environment: Path | None = None,
         variables: Mapping[str, str] | None = None,
         progress: Progress = silent,
     ) -> None:
         self.home = home.absolute()
         self.cache = cache.absolute()
         self.port = port
-        self.environment = environment
         self.variables = dict(variables or {})
         self.progress = progress
 
@@ -181,7 +178,7 @@ class LocalServer:
             if running is not None:
                 return self._when_healthy(running, timeout, already_running=True)
             require_free(self.port)
-            installation = ready_installation(self.cache, self.environment, self.progress)
+            installation = ready_installation(self.cache, self.progress)
             prepare_data(self._data, installation.template)
             self.progress("starting Label Studio (5 to 20 seconds)")
             return self._when_healthy(self._launch(installation), timeout, already_running=False)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from hitl_bridge.adapters.label_studio import payloads
+from hitl_bridge.adapters.label_studio import replies
 from hitl_bridge.adapters.label_studio.client import LabelStudioClient, NotFound, OutcomeUnclear, RequestRejected, ServerStumbled
 from hitl_bridge.core.model import JSON, JSONObject, ProjectId
 from hitl_bridge.errors import AccessRefused, LabelingUnavailable, RemoteGone, WebhookRefused
@@ -61,12 +61,12 @@ def _json(wanted: RemoteWebhook) -> JSONObject:
 
 
 def _webhook(row: JSON) -> RemoteWebhook:
-    webhook_id, project = payloads.field(row, "id", int), row.get("project") if isinstance(row, Mapping) else None
-    actions, headers = payloads.field(row, "actions", list), payloads.field(row, "headers", dict)
+    webhook_id, project = replies.field(row, "id", int), row.get("project") if isinstance(row, Mapping) else None
+    actions, headers = replies.field(row, "actions", list), replies.field(row, "headers", dict)
     as_due = {str(action) for action in actions} == set(ACTIONS) and all(_is(row, *due) for due in _AS_DUE.items())
     told = {str(name): str(value) for name, value in headers.items()}
     of_project = ProjectId(project) if isinstance(project, int) else ProjectId(0)
-    return RemoteWebhook(webhook_id, of_project, payloads.field(row, "url", str), told, as_due=as_due)
+    return RemoteWebhook(webhook_id, of_project, replies.field(row, "url", str), told, as_due=as_due)
 
 
 def _is(row: JSON, name: str, value: JSON) -> bool:

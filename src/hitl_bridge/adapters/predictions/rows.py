@@ -247,9 +247,9 @@ def table_of(rows: Sequence[CheckedRow], numbers: Sequence[int]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-def check_predictions(rows: Sequence[JSON], rules: RowRules, file: str = "") -> PredictionChunk:
+def check_predictions(rows: Sequence[JSON], rules: RowRules) -> PredictionChunk:
     """Rows that are already in memory (REST, a DataFrame's records), as one chunk. Row numbers count from 1."""
-    building = ChunkBuilder(file)
+    building = ChunkBuilder("")
     for number, raw in enumerate(rows, start=1):
         try:
             building.take(number, check_row(raw, rules))

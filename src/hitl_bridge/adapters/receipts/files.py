@@ -41,14 +41,15 @@ _MACS = {"input_digest": "input_mac", "content_digest": "content_mac"}
 
 _TEXTS = ("item_id", "attributes", "output", "input_digest", "content_digest")
 _COLUMNS = {**RECEIPTS, ITEM_HASH: "UBIGINT", **dict.fromkeys(_MACS.values(), "BLOB")}
+_MEMORY = "1GB"
+"""What DuckDB may take; the rest is spilled to disk."""
 
 
 class ParquetReceipts:
     """Implements `ports.Receipts` in a folder."""
 
-    def __init__(self, folder: Path, *, memory_limit: str = "1GB") -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._memory_limit = memory_limit
         self._forms: dict[Path, bool] = {}
 
     # ------------------------------------------------------------------------------------------------------ writing
@@ -191,7 +192,7 @@ class ParquetReceipts:
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        config = {"memory_limit": self._memory_limit}
+        config = {"memory_limit": _MEMORY}
         with self._telling(), duckdb.connect(":memory:", config=config) as connection:
             yield connection
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _REMEDY = "Restore the file from a backup: what audits say of the rest would mislead."
+_MEMORY = "1GB"
+"""What DuckDB may take; the rest is spilled to disk."""
 
 
 class ParquetTallies:
@@ -29,10 +31,9 @@ class ParquetTallies:
         auto_tier: the tier that needs no person; None if there is none.
     """
 
-    def __init__(self, folder: Path, auto_tier: str | None, *, memory_limit: str = "1GB") -> None:
+    def __init__(self, folder: Path, auto_tier: str | None) -> None:
         self._folder = folder
         self._auto_tier = auto_tier
-        self._memory_limit = memory_limit
 
     def groups(self, file: ReceiptFile) -> list[ReceiptGroup]:
         query = """SELECT model_version, policy_version, scenario, uniform_rate, audit_rate,
@@ -88,7 +89,7 @@ class ParquetTallies:
     def _reading(self, files: Sequence[ReceiptFile]) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in which `receipts` is all the rows of these files, with `approved`: in the tier that nobody sees."""
         paths = [str(self._folder / file.path) for file in files]
-        with duckdb.connect(":memory:", config={"memory_limit": self._memory_limit, "threads": 2}) as connection:
+        with duckdb.connect(":memory:", config={"memory_limit": _MEMORY, "threads": 2}) as connection:
             try:
                 source = connection.read_parquet(paths, union_by_name=True)
                 tier = "false" if self._auto_tier is None else "tier = '" + self._auto_tier.replace("'", "''") + "'"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,9 @@ from hitl_bridge.adapters.sql.record import DECISION_OF_ITEM, HOLDS, LATEST_REVI
 from hitl_bridge.adapters.sql.statements import insert_new, record_events
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, gold_items, items, review_tasks, roster_terms
 from hitl_bridge.core.lifecycle import OPEN
-from hitl_bridge.core.model import JSON, AnnotationState, Item, ItemState, ProjectKey, TaskState
+from hitl_bridge.core.model import JSON, AnnotationState, Item, ItemId, ItemState, ProjectKey, TaskState
 from hitl_bridge.core.people import Role, RosterChange, Seat, Term
-from hitl_bridge.ports import CheckedAnswer, Event
+from hitl_bridge.ports import AnswerThere, CheckedAnswer, Event
 
 _THERE = (TaskState.INTENDED, TaskState.UNKNOWN, TaskState.LIVE)
 _LONGEST = 1800.0
@@ -96,31 +96,8 @@ class SqlPeople:
             return {person: float(seconds) for person, seconds in connection.execute(averages)}
 
     def checked_answers(self, most: int) -> Iterator[CheckedAnswer]:
-        of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
-        of_item = (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
-        wanted = (
-            sa.select(
-                annotation_revisions.c.reviewer,
-                items.c.scenario,
-                annotation_revisions.c.answer,
-                decisions.c.output.label("decided"),
-                decisions.c.reviewers,
-                gold_items.c.item_id.label("gold"),
-                gold_items.c.output.label("known"),
-            )
-            .select_from(
-                annotation_revisions.join(review_tasks, of_task)
-                .join(items, of_item)
-                .outerjoin(decisions, DECISION_OF_ITEM & HOLDS)
-                .outerjoin(gold_items, gold_items.c.item_id == items.c.item_id)
-            )
-            .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION)
-            .where(decisions.c.item_id.is_not(None) | gold_items.c.item_id.is_not(None))
-            .order_by(annotation_revisions.c.id.desc())
-            .limit(most)
-        )
         with reading(self._engine) as connection:
-            for row in connection.execute(wanted).mappings():
+            for row in connection.execute(_newest_checked(most)).mappings():
                 is_gold, answer = row["gold"] is not None, row["answer"] or {}
                 if "request" in answer:
                     continue  # who hands an item on judges nothing
@@ -128,21 +105,25 @@ class SqlPeople:
                     true = row["known"] if is_gold else row["decided"]
                     yield CheckedAnswer(row["reviewer"], row["scenario"], answer.get("output"), true)
 
-    def answers_given(self) -> list[tuple[str, str, int]]:
-        given = annotation_revisions.c.state == AnnotationState.ANSWER
-        answers = sa.func.count(sa.distinct(annotation_revisions.c.push_key))
-        counted = (
-            sa.select(items.c.pool, annotation_revisions.c.reviewer, answers)
-            .select_from(
-                annotation_revisions.join(review_tasks, review_tasks.c.push_key == annotation_revisions.c.push_key).join(
-                    items, (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
-                )
-            )
-            .where(given, annotation_revisions.c.reviewer != "")
-            .group_by(items.c.pool, annotation_revisions.c.reviewer)
+    def answers_of_others(self, people: Mapping[str, Collection[str]]) -> list[AnswerThere]:
+        revision, task = annotation_revisions.c, review_tasks.c
+        by_others = [_in_pool(pool) & revision.reviewer.not_in(sorted(names)) for pool, names in people.items()]
+        wanted = (
+            sa.select(task.pool, revision.reviewer, task.item_id, revision.updated_at)
+            .select_from(annotation_revisions.join(review_tasks, task.push_key == revision.push_key))
+            .where(revision.state == AnnotationState.ANSWER, revision.reviewer != "", LATEST_REVISION)
+            .where(sa.or_(sa.false(), *by_others))
         )
         with reading(self._engine) as connection:
-            return [(pool, person, count) for pool, person, count in connection.execute(counted)]
+            return [
+                AnswerThere(ProjectKey(pool, "").team, email, ItemId(item_id), at)
+                for pool, email, item_id, at in connection.execute(wanted)
+            ]
+
+
+def _in_pool(name: str) -> sa.ColumnElement[bool]:
+    """Whether a task is in the pool's project, or in one of its people's own."""
+    return (review_tasks.c.pool == name) | review_tasks.c.pool.startswith(f"{name}/", autoescape=True)
 
 
 def _tasks_with_items() -> sa.Select[Any]:
@@ -170,3 +151,30 @@ def _reason(item: Item, pool: str) -> str:
 
 def _key(seat: Seat) -> dict[str, str]:
     return {"pool": seat.pool, "role": seat.role.value, "person": seat.email}
+
+
+def _newest_checked(most: int) -> sa.Select[Any]:
+    """The newest answers to items that are decided or gold, with what holds of the item and what is known of it."""
+    of_task = annotation_revisions.c.push_key == review_tasks.c.push_key
+    of_item = (items.c.item_id == review_tasks.c.item_id) & (items.c.revision == review_tasks.c.revision)
+    return (
+        sa.select(
+            annotation_revisions.c.reviewer,
+            items.c.scenario,
+            annotation_revisions.c.answer,
+            decisions.c.output.label("decided"),
+            decisions.c.reviewers,
+            gold_items.c.item_id.label("gold"),
+            gold_items.c.output.label("known"),
+        )
+        .select_from(
+            annotation_revisions.join(review_tasks, of_task)
+            .join(items, of_item)
+            .outerjoin(decisions, DECISION_OF_ITEM & HOLDS)
+            .outerjoin(gold_items, gold_items.c.item_id == items.c.item_id)
+        )
+        .where(annotation_revisions.c.state == AnnotationState.ANSWER, LATEST_REVISION)
+        .where(decisions.c.item_id.is_not(None) | gold_items.c.item_id.is_not(None))
+        .order_by(annotation_revisions.c.id.desc())
+        .limit(most)
+    )

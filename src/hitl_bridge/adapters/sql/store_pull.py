@@ -83,14 +83,26 @@ def revisions_in_force(rows: Iterable[RevisionRow]) -> list[Annotation]:
     return [annotation_of(row) for row in last if row["state"] != AnnotationState.TOMBSTONE]
 
 
+def deleted_answers(rows: Iterable[RevisionRow]) -> list[Annotation]:
+    """Of each annotation that was deleted what it last said, if it was an answer. `rows` as for `revisions_in_force`."""
+    given = list(rows)
+    gone = {_identity(row) for row in _last_of_each(given, _is_in_force_after) if row["state"] == AnnotationState.TOMBSTONE}
+    said = [row for row in given if row["state"] == AnnotationState.ANSWER and _identity(row) in gone]
+    return [annotation_of(row) for row in _last_of_each(said, _is_newer)]
+
+
 def _last_of_each(rows: Iterable[RevisionRow], replaces: Callable[[RevisionRow, RevisionRow], bool]) -> list[RevisionRow]:
     last: dict[tuple[int, int, int, str], RevisionRow] = {}
     for row in sorted(rows, key=lambda row: int(row["id"])):
-        identity = (row["project_id"], row["task_id"], row["annotation_id"], row["created_at"])
+        identity = _identity(row)
         before = last.get(identity)
         if before is None or replaces(row, before):
             last[identity] = row
     return list(last.values())
+
+
+def _identity(row: RevisionRow) -> tuple[int, int, int, str]:
+    return row["project_id"], row["task_id"], row["annotation_id"], row["created_at"]
 
 
 def _is_newer(row: RevisionRow, before: RevisionRow) -> bool:

@@ -23,7 +23,7 @@ from hitl_bridge.adapters.sql.statements import (
     update_each,
 )
 from hitl_bridge.adapters.sql.store_attempts import end_try
-from hitl_bridge.adapters.sql.store_pull import revisions_in_force
+from hitl_bridge.adapters.sql.store_pull import deleted_answers, revisions_in_force
 from hitl_bridge.adapters.sql.tables import annotation_revisions, decisions, items, review_tasks
 from hitl_bridge.core.lifecycle import OPEN, may_move
 from hitl_bridge.core.model import (
@@ -114,7 +114,7 @@ def _of_items(rows: Iterable[AnyRow]) -> Mapping[ItemKey, list[AnyRow]]:
 
 
 def _open_review(
-    row: RowMapping, tasks: Iterable[RowMapping], revisions: Iterable[RevisionRow], settled: Sequence[RowMapping]
+    row: RowMapping, tasks: Iterable[RowMapping], revisions: Sequence[RevisionRow], settled: Sequence[RowMapping]
 ) -> OpenReview:
     item = item_of(row)
     known = sorted((task_of(task) for task in tasks), key=lambda task: (task.round, task.seat))
@@ -126,6 +126,7 @@ def _open_review(
         tasks=tuple(known),
         annotations=_with_keys(standing, present, wanted=True),
         earlier=_with_keys(standing, present, wanted=False),
+        deleted=_with_keys(deleted_answers(revisions), present, wanted=False),
         decision=None if decision is None else decision_of(decision),
     )
 

@@ -20,14 +20,12 @@ import numpy as np
 from hitl_bridge.adapters.triage_engine.calibrated import bound_sql, risk_sql
 from hitl_bridge.adapters.triage_engine.rules import FIELDS, DuckDbRules, attributes_problem, field_types, quoted
 from hitl_bridge.core.triage.plan import TriagePlan
+from hitl_bridge.core.triage.policy_record import PoolCondition
 from hitl_bridge.core.triage.verdicts import UNKNOWN, Answers, receipts
 from hitl_bridge.errors import UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-PoolCondition = tuple[str, str | None]
-"""A pool's name and the SQL expression that says which items are its; None takes the rest."""
 
 TYPED = "attribute:"
 """A column of predictions that begins so holds an attribute in its own type, which then is not read from the JSON text."""

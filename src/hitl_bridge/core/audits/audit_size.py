@@ -30,11 +30,6 @@ class Wish:
     proven: float = 0.8
 
 
-def usual_wish(budget: float) -> Wish:
-    """Three times the budget is held, half of it proven."""
-    return Wish(bad=min(1.0, 3 * budget), good=budget / 2)
-
-
 def planned_audits(
     items: int, budget: float, wish: Wish, confidence: float = 0.95, reviewers: ReviewerError = FAULTLESS
 ) -> AuditPlan | None:

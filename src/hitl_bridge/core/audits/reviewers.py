@@ -46,39 +46,8 @@ def share_bounds(happened: int, of: int, doubt: float) -> Bounds:
     return Bounds(low, high, happened / of)
 
 
-def from_gold(alarms: int, of_right: int, misses: int, of_wrong: int, doubt: float = 0.01) -> ReviewerError:
-    """From items with a known answer that went through the whole review: of those that the model had right, how many were
-    called wrong; of those that it had wrong, how many were called right."""
-    return ReviewerError(share_bounds(alarms, of_right, doubt / 2), share_bounds(misses, of_wrong, doubt / 2), doubt)
-
-
 def whole_misses(misses: int, of: int, doubt: float) -> Bounds:
     """How often a whole review calls right what the model has wrong: where a reviewer errs in the model's own way, or else an
     adjudicator does, who is taken to do so no more often than reviewers. From blind answers to items with a known answer."""
     first = share_bounds(misses, of, doubt)
     return Bounds(first.low, 1 - (1 - first.high) ** 2, 1 - (1 - first.best) ** 2)
-
-
-def in_two_steps(first: Bounds, adjudicator: Bounds, alike: Bounds, doubt: float) -> ReviewerError:
-    """Of the review as the bridge does it: only an answer that differs from the model's is adjudicated.
-
-    A false alarm takes two errors, one of each person. A miss takes one: a reviewer who errs in the model's own way (of a
-    reviewer's errors the share `alike`), or else an adjudicator who does.
-
-    Args:
-        first: how often a reviewer errs. adjudicator: how often an adjudicator does.
-        doubt: the chance that any of the three is off its bounds.
-    """
-
-    def missed(reviewer: float, expert: float, same: float) -> float:
-        return reviewer * same + (1 - reviewer * same) * expert * same
-
-    return ReviewerError(
-        Bounds(first.low * adjudicator.low, first.high * adjudicator.high, first.best * adjudicator.best),
-        Bounds(
-            missed(first.low, adjudicator.low, alike.low),
-            missed(first.high, adjudicator.high, alike.high),
-            missed(first.best, adjudicator.best, alike.best),
-        ),
-        doubt,
-    )

@@ -103,14 +103,20 @@ class Aside:
         return not is_everybody(eligible) and frozenset(eligible) <= self.asked
 
 
-def aside(item: Item, standing: Decision | None, elsewhere: Sequence[Annotation]) -> Aside:
-    """Who leaves the present round of `item` to others, by the answers to other questions than its own (`elsewhere`)."""
-    returned = frozenset(each.reviewer for each in asks(elsewhere, Request.RETURN))
+def aside(item: Item, standing: Decision | None, elsewhere: Sequence[Annotation], deleted: Sequence[Annotation] = ()) -> Aside:
+    """Who leaves the present round of `item` to others, by the answers to other questions than its own (`elsewhere`).
+
+    Who has `deleted` such an answer since has taken back what it said, not that they have had their say.
+    """
+    returned = frozenset(each.reviewer for each in asks((*elsewhere, *deleted), Request.RETURN))
     if item.route.tier != ADJUDICATION:
         return Aside(judged=returned)
     in_question = standing is not None and standing.op is not Op.REMOVE and standing.round < item.round
     return Aside(
         asked=frozenset(each.reviewer for each in asks(elsewhere, Request.ESCALATE)),
         decided=frozenset(standing.reviewers if standing is not None and in_question else ()),
-        judged=frozenset(each.reviewer for each in elsewhere if each.answer is not None and each.answer.request is None),
+        judged=frozenset(
+            [each.reviewer for each in elsewhere if each.answer is not None and each.answer.request is None]
+            + [each.reviewer for each in deleted if each.answer is not None and each.answer.request is not Request.RETURN]
+        ),
     )

@@ -103,11 +103,13 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Given:
     """What was answered to an item's question, the revision in force of each annotation: in the `present` round, and in the
-    `earlier` rounds that asked the same. `elsewhere` are the answers of all other rounds."""
+    `earlier` rounds that asked the same. `elsewhere` are the answers of all other rounds, `deleted` those there whose annotation
+    was deleted since, as they last were."""
 
     present: tuple[Annotation, ...]
     earlier: tuple[Annotation, ...] = ()
     elsewhere: tuple[Annotation, ...] = ()
+    deleted: tuple[Annotation, ...] = ()
 
 
 def asked_alike(item: Item, tasks: Sequence[ReviewTask]) -> frozenset[PushKey]:
@@ -126,7 +128,7 @@ def settle(item: Item, given: Given, standing: Decision | None, policy: SettlePo
         standing: the decision that holds now, if any.
         same: whether two outputs say the same, by value.
     """
-    left_out = aside(item, standing, given.elsewhere).left_out(policy.eligible, policy.needed)
+    left_out = aside(item, standing, given.elsewhere, given.deleted).left_out(policy.eligible, policy.needed)
     answers = _counting(item, given, standing, left_out, policy)
     handed_on = _handed_on(item, given, standing, answers, policy, now)
     if handed_on is not None:

@@ -12,7 +12,6 @@ from typing import cast
 
 from hitl_bridge.core.model import JSON, JSONObject
 from hitl_bridge.core.triage.calibration import Calibration, Method
-from hitl_bridge.core.triage.normalise import canonical
 from hitl_bridge.core.triage.plan import Rule, Threshold, TierBound, TriagePlan
 
 PoolCondition = tuple[str, str | None]
@@ -32,11 +31,6 @@ class PolicyRecord:
 def policy_content(record: PolicyRecord) -> JSONObject:
     """The policy as JSON, from which `read_policy` makes the same value."""
     return _plan(record.plan) | {"pools": [[name, when] for name, when in record.pools]}
-
-
-def policy_text(record: PolicyRecord) -> str:
-    """Canonical: equal policies give equal texts."""
-    return canonical(policy_content(record))
 
 
 def read_policy(content: JSONObject) -> PolicyRecord:

@@ -18,4 +18,5 @@ def nobody_settles(store: StateStore, policy: ReviewPolicy) -> Mapping[str, int]
 
 def _waits_for_nobody(review: OpenReview, policy: ReviewPolicy) -> bool:
     eligible = policy.settling(review.item, review.tasks).eligible
-    return aside(review.item, review.decision, given(review).elsewhere).leaves_nobody(eligible)
+    said = given(review)
+    return aside(review.item, review.decision, said.elsewhere, said.deleted).leaves_nobody(eligible)

@@ -19,6 +19,7 @@ from hitl_bridge.core.model import ADJUDICATION, Annotation, Item, ItemId, TaskS
 from hitl_bridge.core.people import WEEKLY, Person
 from hitl_bridge.core.policy import ReviewPolicy
 from hitl_bridge.core.review.handed_on import Aside, aside
+from hitl_bridge.core.routing import MOST_REVIEWERS
 from hitl_bridge.core.skills import Cell, Record, Skills, learn
 from hitl_bridge.core.sync import Hands, push_key
 from hitl_bridge.ports import Clock, PeopleStore, StateStore
@@ -142,7 +143,7 @@ def _rounds(ports: HandingOut, policy: ReviewPolicy, items: Sequence[Item]) -> l
         push_key(ports.key, replace(item, round=number), seat): (place, number, seat)
         for place, item in enumerate(items)
         for number in range(1, item.round + 1)
-        for seat in range(_seats(item, policy) if number == item.round else _MOST_SEATS)
+        for seat in range(_seats(item, policy) if number == item.round else MOST_REVIEWERS)
     }
     tasks = ports.store.tasks_by_key(list(keys))
     earlier = [key for key in tasks if keys[key][1] < items[keys[key][0]].round]
@@ -168,10 +169,6 @@ def _rounds(ports: HandingOut, policy: ReviewPolicy, items: Sequence[Item]) -> l
             )
         )
     return rounds
-
-
-_MOST_SEATS = 9
-"""The most reviewers that a tier may ask for."""
 
 
 def _workers(ports: HandingOut, policy: ReviewPolicy) -> list[Worker]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from hitl_bridge.core.gold import is_training
 from hitl_bridge.core.lifecycle import OPEN
-from hitl_bridge.core.model import ItemState, TaskState
-from hitl_bridge.core.people import Role, RosterChange, Seat, Term, roster_change, seats
+from hitl_bridge.core.model import ItemId, ItemState, TaskState
+from hitl_bridge.core.people import Role, RosterChange, Seat, Term, decided_until, roster_change, seats
 from hitl_bridge.core.policy import ReviewPolicy
-from hitl_bridge.ports import Accounts, Clock, NewAccount, PeopleStore, Settlement, StateStore
+from hitl_bridge.ports import Accounts, AnswerThere, Clock, NewAccount, PeopleStore, Settlement, StateStore
 
 REVIEWER_LEFT = "its reviewer has left the roster; asked again"
 LESSON_ENDED = "nobody has to learn by it any more"
@@ -139,11 +140,17 @@ def _made(ports: PeoplePorts, missing: Sequence[str]) -> tuple[str, ...]:
 
 
 def _outside(store: PeopleStore, policy: ReviewPolicy) -> tuple[Outside, ...]:
-    return tuple(
-        Outside(email, pool, count)
-        for pool, email, count in sorted(store.answers_given())
-        if (there := policy.pools.get(pool)) is not None
-        and there.reviewers
-        and email not in there.reviewers
-        and email not in there.adjudicators
-    )
+    """What somebody said while they might decide was no mistake, if they have left since."""
+    until = decided_until(store.terms())
+    people = {pool.name: {*pool.reviewers, *pool.adjudicators} for pool in policy.pools.values() if pool.reviewers}
+    items: dict[tuple[str, str], set[ItemId]] = {}
+    for each in store.answers_of_others(people):
+        if not _in_time(each, until):
+            items.setdefault((each.pool, each.email), set()).add(each.item_id)
+    return tuple(Outside(email, pool, len(those)) for (pool, email), those in sorted(items.items()))
+
+
+def _in_time(answer: AnswerThere, until: Mapping[tuple[str, str], datetime | None]) -> bool:
+    who = answer.pool, answer.email
+    last = until.get(who)
+    return who in until and (last is None or datetime.fromisoformat(answer.at) <= last)

@@ -86,15 +86,12 @@ class Vitals:
 
 
 class OutsideWatch:
-    """Asks outside systems how they are, no more often than every `fresh` seconds, and for no longer than `patience`."""
+    """Asks outside systems how they are, no more often than every `fresh` seconds, and for no longer than PATIENCE."""
 
-    def __init__(
-        self, probes: Mapping[str, Callable[[], object]], vitals: Vitals, *, fresh: float = FRESH, patience: float = PATIENCE
-    ) -> None:
+    def __init__(self, probes: Mapping[str, Callable[[], object]], vitals: Vitals, *, fresh: float = FRESH) -> None:
         self._probes = probes
         self._vitals = vitals
         self._fresh = fresh
-        self._patience = patience
         self._asking = threading.Lock()
         self._asked_at = float("-inf")
         self._threads: dict[str, threading.Thread] = {}
@@ -110,7 +107,7 @@ class OutsideWatch:
         return [self._vitals.outside.get(name, Outside(name)) for name in self._probes]
 
     def _ask(self) -> None:
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + PATIENCE
         for name in self._probes:
             if name not in self._threads or not self._threads[name].is_alive():
                 self._threads[name] = threading.Thread(target=self._ask_one, args=(name,), name=f"ping-{name}", daemon=True)
@@ -118,7 +115,7 @@ class OutsideWatch:
         for name, thread in self._threads.items():
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                self._vitals.note(name, up=False, reason=f"no answer in {self._patience:.0f} s")
+                self._vitals.note(name, up=False, reason=f"no answer in {PATIENCE:.0f} s")
 
     def _ask_one(self, name: str) -> None:
         try:

@@ -1,13 +1,18 @@
-"""`dvc repro` on what reviewers decided, and what the gate says of the result."""
+"""`dvc repro` on what reviewers decided, and what the gate says of the result: when somebody asks, or when enough is new.
+
+By itself it trains in a clone, and leaves the verdict for an approver: nothing is promoted by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from hitl_bridge.core.model import JSON
-from hitl_bridge.ports import Clock, Pipeline, SignOffs, Training, WorkspacePaths
+from hitl_bridge.core.model import JSON, DatasetVersion
+from hitl_bridge.core.retraining import NewSince, RetrainTerms, due
+from hitl_bridge.core.signing import NOBODY
+from hitl_bridge.ports import Clock, Pipeline, PipelineApart, SignOffs, Training, WorkspacePaths
 from hitl_bridge.services.model.reports import read_json, text, texts
 
 CHECKS = "checks"
@@ -31,6 +36,15 @@ class RetrainPorts:
 
 
 @dataclass(frozen=True, slots=True)
+class RetrainApartPorts:
+    """`versions` are all dataset versions, oldest first."""
+
+    sign_offs: SignOffs
+    clock: Clock
+    versions: Sequence[DatasetVersion]
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainResult:
     """`ran` is False where nothing was new. `verdict` is the gate's; `git_commit` is None where nothing changed."""
 
@@ -39,7 +53,7 @@ class RetrainResult:
     candidate: str | None
     reasons: tuple[str, ...]
     metrics: Mapping[str, JSON]
-    git_commit: str | None
+    git_commit: str | None = None
 
 
 def retrain(ports: RetrainPorts, *, force: bool = False) -> RetrainResult:
@@ -49,19 +63,22 @@ def retrain(ports: RetrainPorts, *, force: bool = False) -> RetrainResult:
     """
     base = ports.pipeline.track_base()
     ran = ports.pipeline.repro(force=force)
-    verdict = read_json(ports.paths.root / "reports" / "verdict.json")
-    name = text(verdict.get("candidate")) or "the candidate"
+    judged = _judged(ports.paths.root)
     saved = (*made_from(ports.pipeline_file), CHECKS, *base, REPORTS)
-    result = RetrainResult(
-        ran=ran,
-        verdict=text(verdict.get("verdict")),
-        candidate=text(verdict.get("candidate")),
-        reasons=texts(verdict.get("reasons")),
-        metrics=read_json(ports.paths.root / "reports" / "metrics.json"),
-        git_commit=ports.pipeline.save(f"Retrain: {name} – {verdict.get('verdict')}", saved),
-    )
+    result = replace(judged, ran=ran, git_commit=ports.pipeline.save(_message(judged), saved))
     _record(ports, result)
     return result
+
+
+def _judged(root: Path) -> RetrainResult:
+    """What the gate last said in the workspace or clone at `root`."""
+    verdict = read_json(root / REPORTS / "verdict.json")
+    said, candidate = text(verdict.get("verdict")), text(verdict.get("candidate"))
+    return RetrainResult(False, said, candidate, texts(verdict.get("reasons")), read_json(root / REPORTS / "metrics.json"))
+
+
+def _message(result: RetrainResult) -> str:
+    return f"Retrain: {result.candidate or 'the candidate'} – {result.verdict}"
 
 
 def _record(ports: RetrainPorts, result: RetrainResult) -> None:
@@ -78,3 +95,28 @@ def made_from(pipeline_file: str) -> tuple[str, ...]:
     """The files of a pipeline that `dvc.lock` speaks of, and itself: `review/dvc.yaml` has its parameters beside it."""
     place = PurePosixPath(pipeline_file)
     return ("hitl.yaml", pipeline_file, str(place.with_name("params.yaml")), str(place.with_suffix(".lock")))
+
+
+def why_due(ports: RetrainApartPorts, terms: RetrainTerms) -> str | None:
+    """Why it is time to train again; None while it is not."""
+    last = ports.sign_offs.last_training()
+    known = [each.version for each in ports.versions]
+    seen = None if last is None else last.detail.get("dataset_version")
+    since = ports.versions[known.index(seen) + 1 :] if isinstance(seen, str) and seen in known else ports.versions
+    decisions = sum(each.added + each.changed + each.removed for each in since)
+    corrections = ports.sign_offs.corrections_in([each.version for each in since]) if since else 0
+    return due(terms, None if last is None else last.at, NewSince(decisions, corrections), ports.clock.now())
+
+
+def retrain_apart(ports: RetrainApartPorts, apart: PipelineApart, because: str) -> RetrainResult:
+    """Trains in the clone and commits what came of it in the workspace. Nobody in particular has it trained, so that every
+    approver may sign it off."""
+    apart.refresh()
+    ran = apart.repro()
+    judged = _judged(apart.root)
+    commit = apart.bring_home(f"{_message(judged)}\n\n{because}", (REPORTS,)) if ran else None
+    version = ports.versions[-1].version if ports.versions else None
+    detail: dict[str, JSON] = {"dataset_version": version, "ran": ran, "because": because}
+    name = judged.candidate or "the candidate"
+    ports.sign_offs.record_training(Training(name, judged.verdict, NOBODY, commit, ports.clock.now(), detail))
+    return replace(judged, ran=ran, git_commit=commit)

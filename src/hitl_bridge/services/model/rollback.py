@@ -6,7 +6,7 @@ It was signed off when it took over, and that still has to hold. What is brought
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hitl_bridge.core.model import JSON
 from hitl_bridge.core.signing import Kind, registry_tags, stage_tag, statement_digest, version_tag
@@ -53,22 +53,8 @@ def rollback(
     commit = None if dry_run else _brought_back(ports, target, sign_off, number, by, why)
     if commit is not None:
         tags = registered(ports, names, sign_off, commit)
-        ports.sign_offs.record_champion(
-            Champion(
-                number=number,
-                artifact=target.artifact,
-                model_version=target.model_version,
-                version=target.version,
-                files=target.files,
-                signed_off=target.signed_off,
-                git_commit=commit,
-                tags=tags,
-                by=by,
-                reason=why,
-                rolled_back=True,
-                at=clock.now(),
-            )
-        )
+        again = replace(target, number=number, git_commit=commit, tags=tags, at=clock.now())
+        ports.sign_offs.record_champion(replace(again, by=by, reason=why, rolled_back=True))
     instead_of = kept[-1].model_version
     return RollbackResult(target.model_version, target.version, instead_of, number, by, sign_off.approver, names, commit)
 

@@ -23,7 +23,7 @@ from hitl_bridge.core.triage.policy_record import read_policy
 from hitl_bridge.errors import UsageError
 from hitl_bridge.ports import Policies, RecordedReceipts, ReviewRecord
 from hitl_bridge.services.desk.pools import weekly_hours
-from hitl_bridge.services.policy.replaying import Arrivals, Engines, Replay, newest_model, recorded_days, within
+from hitl_bridge.services.policy.backtest import Arrivals, Backtest, Engines, newest_model, recorded_days, within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,14 +79,15 @@ def plan(
         UsageError: nothing is recorded to plan from, or a rule can't be evaluated.
         RefusedForSafety: receipts that the store counts on are missing.
     """
-    replay = _replayed(ports, policies, wish, progress)
+    backtest = _backtested(ports, policies, wish, progress)
     past = past_work(ports.record.settled(), ports.record.answers())
-    planning = _Planning(replay, past, wish, budget or NO_BUDGET, next(iter(policies.values())), recorded_days(replay.volumes))
+    days, ours = recorded_days(backtest.volumes), next(iter(policies.values()))
+    planning = _Planning(backtest, past, wish, budget or NO_BUDGET, ours, days)
     found = [planning.figures(name, policy) for name, policy in policies.items()]
     recorded, roster = planning.recorded(ports.record.undecided()), planning.roster
-    ahead = outlook(replay.judged(), budget, planning.today.plan, recorded.items_a_day)
+    ahead = outlook(backtest.judged(), budget, planning.today.plan, recorded.items_a_day)
     told = [
-        *_risk_notes(replay),
+        *_risk_notes(backtest),
         *_waiting_notes(policies),
         *_calendar_notes(policies, planning.days),
         *notes_on(found, recorded, roster, planning.today.plan, ahead),
@@ -121,29 +122,29 @@ def _calendar_notes(policies: Mapping[str, ReviewPolicy], days: Sequence[date]) 
     ]
 
 
-def _risk_notes(replay: Replay) -> list[str]:
-    if replay.from_confidence:
+def _risk_notes(backtest: Backtest) -> list[str]:
+    if backtest.from_confidence:
         text = "No prediction is recorded under the present calibration: risks are computed from the confidence alone, roughly."
         return [f"{text} Plan again when some have come in."]
-    if replay.left_out:
-        return [f"{replay.left_out:,} predictions of the time before the present calibration are left out: their risks differ."]
+    if backtest.left_out:
+        return [f"{backtest.left_out:,} predictions of the time before the present calibration are left out: their risks differ."]
     return []
 
 
-def _replayed(
+def _backtested(
     ports: PlanPorts, policies: Mapping[str, ReviewPolicy], wish: PlanWish, progress: Callable[[int, int], None] | None
-) -> Replay:
+) -> Backtest:
     batches = within(ports.record.batches(), wish.last)
     model = wish.model or newest_model(ports.receipts, batches)
     same = _same_calibration(ports.policies, next(iter(policies.values())).plan, model)
-    replay = Replay(ports.record, ports.receipts, ports.engine, ports.key, policies, model, same)
-    replay.run(batches, progress)
-    if replay.left_out and not replay.volumes:
-        replay = Replay(ports.record, ports.receipts, ports.engine, ports.key, policies, model, from_confidence=True)
-        replay.run(batches, progress)
-    if not replay.volumes:
+    backtest = Backtest(ports.record, ports.receipts, ports.engine, ports.key, policies, model, same)
+    backtest.run(batches, progress)
+    if backtest.left_out and not backtest.volumes:
+        backtest = Backtest(ports.record, ports.receipts, ports.engine, ports.key, policies, model, from_confidence=True)
+        backtest.run(batches, progress)
+    if not backtest.volumes:
         raise UsageError(f"No prediction of the model version {model!r} is recorded.", remedy="Leave --model out for the newest.")
-    return replay
+    return backtest
 
 
 def _same_calibration(policies: Policies, today: TriagePlan, model: str) -> Callable[[str], bool]:
@@ -161,9 +162,9 @@ def _same_calibration(policies: Policies, today: TriagePlan, model: str) -> Call
 
 @dataclass(frozen=True, slots=True)
 class _Planning:
-    """From the replayed record to each policy's figures."""
+    """From the backtest to each policy's figures."""
 
-    replay: Replay
+    backtest: Backtest
     past: PastWork
     wish: PlanWish
     budget: Budget
@@ -173,14 +174,14 @@ class _Planning:
     def figures(self, name: str, policy: ReviewPolicy) -> PlannedPolicy:
         seats = {tier.name: tier.reviewers for tier in self.today.tiers.values()}
         terms = self.past.terms(policy.plan, policy.tiers, seats)
-        cells = self.replay.cells(name)
+        cells = self.backtest.cells(name)
         foreseen = forecast(cells, terms, self.horizon, budget=self.budget.share, confidence=self.budget.confidence)
-        missed = self._missed(policy, _streams(policy, terms, self.replay.arrivals(name, self.days)))
+        missed = self._missed(policy, _streams(policy, terms, self.backtest.arrivals(name, self.days)))
         return planned(name, policy, cells, foreseen, missed, by=1 if self.wish.items else self.wish.days)
 
     @property
     def horizon(self) -> Horizon:
-        return Horizon(self.wish.items, self.wish.days, [self.replay.volumes[day] for day in self.days])
+        return Horizon(self.wish.items, self.wish.days, [self.backtest.volumes[day] for day in self.days])
 
     @property
     def roster(self) -> Roster:
@@ -193,9 +194,9 @@ class _Planning:
         return Roster(usual, f"as was worked at most in 9 of 10 cases {days} with answers (they may have more time)")
 
     def recorded(self, undecided: int) -> Recorded:
-        total, days = sum(self.replay.volumes.values()), self.days
+        total, days = sum(self.backtest.volumes.values()), self.days
         since, until = days[0].isoformat(), days[-1].isoformat()
-        return Recorded(self.replay.model, total, since, until, len(days), total / len(days), undecided)
+        return Recorded(self.backtest.model, total, since, until, len(days), total / len(days), undecided)
 
     def _missed(self, policy: ReviewPolicy, streams: Sequence[Stream] | None) -> Missed | None:
         hours = self.roster.hours_a_day

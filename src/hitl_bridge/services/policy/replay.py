@@ -14,7 +14,7 @@ from hitl_bridge.ports import Policies, TriageEngine
 
 def keep_policy(policies: Policies, policy: ReviewPolicy, at: datetime) -> None:
     """Before a receipt names it. A version that is kept already stays as it was."""
-    record = PolicyRecord(policy.plan, tuple((pool.name, pool.when) for pool in policy.pools.values()))
+    record = PolicyRecord(policy.plan, policy.pool_conditions)
     policies.keep(policy.plan.policy_version, policy_content(record), at)
 
 

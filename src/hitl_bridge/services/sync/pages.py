@@ -12,6 +12,7 @@ from hitl_bridge.core.policy import ReviewPolicy, criteria
 from hitl_bridge.core.prior import Asked, Beside
 from hitl_bridge.core.review.consensus import deciding_answers
 from hitl_bridge.core.review.settle import asked_alike
+from hitl_bridge.core.routing import MOST_REVIEWERS
 from hitl_bridge.core.sync import push_key
 from hitl_bridge.ports import StateStore
 
@@ -20,9 +21,6 @@ PageContext: TypeAlias = "Callable[[Sequence[Item]], Asked]"
 
 SHOWS_PRIOR = "$prior"
 """Stands in a label config that has room for prior decisions."""
-
-_MOST_SEATS = 9
-"""The most reviewers that a tier may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Pages:
 
     def _disputed(self, item: Item) -> Sequence[Annotation]:
         """The answers that an adjudicator chooses from: those that counted in the rounds that led to the dispute."""
-        seats = range(_MOST_SEATS if self.several_seats else 1)
+        seats = range(MOST_REVIEWERS if self.several_seats else 1)
         before = [push_key(self.key, replace(item, round=number), seat) for number in range(1, item.round) for seat in seats]
         asked = [task for task in self.store.tasks_by_key(before).values() if task.project_key.tier != ADJUDICATION]
         if not asked:

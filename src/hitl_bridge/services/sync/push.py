@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -166,9 +167,10 @@ def _push_project(
     sofar = replace(sofar, already_there=sofar.already_there + len(there))
     pages = Pages(ports.store, policy, ports.key, several_seats=ports.hand_out is not None, context=_context(ports, project))
     sending = Sending(ports.store, ports.labeling, ports.clock, project, pages.of)
-    for sent in sending.send([each for each in tasks if each[1].push_key not in there]):
-        sofar = _plus(sofar, project, sent)
-        told.more(sent.tasks)
+    with closing(sending.send([each for each in tasks if each[1].push_key not in there])) as chunks:  # also after Ctrl-C
+        for sent in chunks:
+            sofar = _plus(sofar, project, sent)
+            told.more(sent.tasks)
     return sofar
 
 

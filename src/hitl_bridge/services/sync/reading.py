@@ -124,11 +124,11 @@ def _is_double(task: ReviewTask, state: RemoteTaskState, project: Project, is_sw
     return (task.task_id, task.task_created_at or state.created_at) != (state.task_id, state.created_at)
 
 
-def chunked(values: Iterable[Each], size: int = TASKS_AT_ONCE) -> Iterator[list[Each]]:
+def chunked(values: Iterable[Each]) -> Iterator[list[Each]]:
     chunk: list[Each] = []
     for value in values:
         chunk.append(value)
-        if len(chunk) == size:
+        if len(chunk) == TASKS_AT_ONCE:
             yield chunk
             chunk = []
     if chunk:

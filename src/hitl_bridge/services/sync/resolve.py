@@ -112,7 +112,8 @@ def given(review: OpenReview) -> Given:
     """Its answers, by what they were asked."""
     alike = asked_alike(review.item, review.tasks)
     earlier = tuple(each for each in review.earlier if each.push_key in alike)
-    return Given(review.annotations, earlier, tuple(each for each in review.earlier if each.push_key not in alike))
+    elsewhere, deleted = (tuple(each for each in some if each.push_key not in alike) for some in (review.earlier, review.deleted))
+    return Given(review.annotations, earlier, elsewhere, deleted)
 
 
 def _give_up(store: StateStore, reviews: Sequence[OpenReview], now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Commands that only look."""
+"""The whole life of an item, and what a model was made from."""
 
 from __future__ import annotations
 
@@ -9,61 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hitl_bridge.cli.options import Json, open_workspace
-from hitl_bridge.cli.render import console, facts, grid, listed, print_json
-from hitl_bridge.core.life import tell
+from hitl_bridge.cli.render import console, facts, grid, print_json
 from hitl_bridge.core.model import JSON
+from hitl_bridge.core.trace import tell
 
 if TYPE_CHECKING:
     from hitl_bridge.core.triage.replay import Replayed
 
 _DIFFERENT = 1
-
-
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """How things stand: items, projects, deadlines, the last cycle, champion and dataset version."""
-    with open_workspace(context) as bridge:
-        result = bridge.status()
-    if as_json:
-        print_json(result)
-        return
-    facts(
-        "Status",
-        {
-            "items": listed(result.items),
-            "tiers": listed(result.tiers),
-            "decisions": listed(result.decisions),
-            "audits": listed(result.audits),
-            **({"lots": listed(result.lots)} if result.lots else {}),
-            **({"held lots": ", ".join(result.held)} if result.held else {}),
-            **({"audit rate raised": result.audit_rate_raised} if result.audit_rate_raised else {}),
-            "overdue": result.overdue,
-            "at risk": result.at_risk,
-            **({"nobody may settle": f"{listed(result.nobody_settles)} (doctor says why)"} if result.nobody_settles else {}),
-            **({"notices not sent yet": f"{result.notices_waiting:,}"} if result.notices_waiting else {}),
-            **({"waiting for room in the review budget": f"{result.waiting:,}"} if result.waiting else {}),
-            "last cycle": result.last_cycle or "none yet",
-            "dataset version": result.dataset_version or "none yet",
-            "champion": result.champion or "none yet",
-            "gate on the candidate": _said(result.candidate),
-        },
-    )
-    if result.projects:
-        rows = [
-            [project.get(name) for name in ("title", "tasks", "closed", "open", "open_answered")] for project in result.projects
-        ]
-        grid("Projects", ("project", "tasks", "closed", "open", "open, with an answer"), rows)
-        for project in result.projects:
-            console().print(f"{project.get('url')}  {project.get('title')}", markup=False)
-    if result.problems:
-        grid(
-            "Somebody should look at",
-            ("what", "item", "why"),
-            [[p.get(k) for k in ("kind", "item_id", "reason")] for p in result.problems],
-        )
-
-
-def _said(verdict: Mapping[str, JSON]) -> str:
-    return f"{verdict['verdict']}: {verdict.get('candidate')}" if verdict.get("verdict") else "nothing yet"
 
 
 def trace(

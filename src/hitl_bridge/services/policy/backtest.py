@@ -1,4 +1,4 @@
-"""The record under several policies at once: receipts triaged again, with what was decided of the items."""
+"""A backtest of policies: all receipts on record triaged again by each, and held against what was decided of the items."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Engines = Callable[[Sequence[PoolCondition]], TriageEngine]
 
 
 @dataclass
-class Replay:
+class Backtest:
     """The record under each policy, part by part; only sums are kept.
 
     Receipts of policy versions that are not `comparable` (their risk was computed otherwise) are left out. With
@@ -89,8 +89,7 @@ class Replay:
         if self.from_confidence:
             predictions = predictions.drop_columns([BEGINS_AT])
         for name, policy in self.policies.items():
-            pools = [(pool.name, pool.when) for pool in policy.pools.values()]
-            again = self.engine(pools).triage(predictions, policy.plan, self.key)
+            again = self.engine(policy.pool_conditions).triage(predictions, policy.plan, self.key)
             counted = tally(receipts, again, wrong, recorded_auto=AUTO, auto_tier=policy.plan.auto_tier)
             self._cells.setdefault(name, []).extend(counted.cells)
             loads = self._loads.setdefault(name, Counter())

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from hitl_bridge.core.life import tell
 from hitl_bridge.core.model import JSONObject
+from hitl_bridge.core.trace import tell
 
 
 def test_the_life_of_an_item_is_told_in_the_order_of_things() -> None:
